@@ -1,0 +1,222 @@
+/**
+ * The agent: the process beside one instance. It keeps a membership (LeaseKeeper) and an instance (InstanceKeeper)
+ * and tells each what it must know of the other; the decisions are in those two and in src/protocol.
+ *
+ * Order of a start: prove the predecessor dead, record oneself, join, start the instance. Order of a stop, the
+ * reverse: drain, stop the instance, leave, remove the record. An agent that never joined never starts anything.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { Arbiter } from '../database/arbiter.ts';
+import { acquireLease } from '../leases/named-lease.ts';
+import { isDrained } from '../members/balancers.ts';
+import { LeaseKeeper } from '../members/lease-keeper.ts';
+import type { MemberFacts } from '../members/membership.ts';
+import {
+  checkHealth,
+  findFreePort,
+  type Platform,
+  processIdentity,
+  proveDeaths,
+  removeRecord,
+  writeRecord,
+} from '../platform/index.ts';
+import type { InstanceState } from '../protocol/instance-state.ts';
+import { pruneSessions } from '../sessions/index.ts';
+import type { Configuration } from '../settings/index.ts';
+import type { Clock } from '../support/clock.ts';
+import type { Log } from '../support/log.ts';
+import { InstanceKeeper } from './instance-keeper.ts';
+import { openHealthPage } from './page.ts';
+import { verdictOf } from './state-of-agent.ts';
+
+export interface AgentOptions {
+  readonly arbiter: Arbiter;
+  readonly configuration: Configuration;
+  readonly revision: number;
+  readonly instance: string;
+  readonly stateFolder: string;
+  readonly host: string;
+  /** The host name or address under which balancers reach the instance; null: the platform's own. */
+  readonly advertise: string | null;
+  readonly platform: Platform;
+  /** The port that the configuration gives this instance; null: a free one. */
+  readonly port: number | null;
+  /** The environment of the instance, given the agent's address and secret. */
+  readonly environment: (facts: { agentUrl: string; agentSecret: string }) => Record<string, string>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Agent {
+  /** Resolves when the agent has stopped; rejects with INSTANCE_HELD or a defect. */
+  readonly finished: Promise<void>;
+  /** Drains first if asked; a second call that does not ask cuts the drain short. */
+  stop(options: { readonly drain: boolean }): void;
+}
+
+/** A drained instance has had no request for so long. */
+const quietMs = 2_000;
+const housekeepingEveryMs = 60_000;
+
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { arbiter, configuration, instance, clock, log, stateFolder, platform } = options;
+  const { health, stop: stopping } = configuration.app;
+  const agentId = randomUUID();
+  const agentSecret = randomBytes(24).toString('base64url');
+  const cutDrain = new AbortController();
+  const stopAsked = Promise.withResolvers<void>();
+  const intentions = { stopping: false, maintenance: [] as readonly string[], drained: false };
+
+  const agent = processIdentity(process.pid);
+  if (!agent) throw new Error('the agent cannot see its own process');
+  const deaths = await proveDeaths(stateFolder, instance, { log });
+  if (deaths.dead.length > 0) {
+    log.info({ instance, agents: deaths.dead.length }, 'the previous agent and its instance are dead');
+  }
+  await writeRecord(stateFolder, instance, { agentId, agent });
+
+  let announce: () => void = () => undefined;
+  let lastPort: number | undefined;
+  const keeper = new InstanceKeeper({
+    instance,
+    start: async (onOutput) => {
+      const port = options.port ?? (await findFreePort(lastPort === undefined ? {} : { preferred: lastPort }));
+      lastPort = port;
+      return platform.start({
+        address: { host: '127.0.0.1', port },
+        environment: options.environment({ agentUrl: page.url.replace(/\/health$/, ''), agentSecret }),
+        onOutput,
+        beforeRun: async (pid) => {
+          const processGroup = processIdentity(pid);
+          await writeRecord(stateFolder, instance, { agentId, agent, port, ...(processGroup ? { processGroup } : {}) });
+        },
+      });
+    },
+    check: (address) => checkHealth({ ...address, path: health.path, timeoutMs: health.timeoutMs }),
+    health,
+    killAfterMs: stopping.killMs,
+    mayRestart: configuration.app.platform !== 'external',
+    clock,
+    log,
+    onChange: () => announce(),
+  });
+
+  const verdict = () => verdictOf(keeper.report(), intentions);
+  const facts = (): MemberFacts => {
+    const { address, pid } = keeper.report();
+    return {
+      host: options.host,
+      agentPid: process.pid,
+      address: address && { host: options.advertise ?? address.host, port: address.port },
+      pid,
+      revision: options.revision,
+      healthPage: page.url,
+      reason: verdict().reason,
+    };
+  };
+  const page = await openHealthPage(health.listen, () => ({
+    instance,
+    ...(verdict() satisfies { state: InstanceState }),
+    lease: { held: lease.mayAct(), required: health.requireLease },
+  }));
+
+  const started = Promise.withResolvers<void>();
+  const lease: LeaseKeeper = new LeaseKeeper({
+    query: arbiter.query,
+    clock,
+    random: Math.random,
+    log,
+    instance,
+    agentId,
+    provedDead: deaths.dead,
+    lease: configuration.lease,
+    report: () => ({ state: verdict().state, facts: facts() }),
+    on: {
+      joined(member) {
+        log.info({ instance, incarnation: member.incarnation }, `${instance} joined as incarnation ${member.incarnation}`);
+        started.resolve();
+        for (const dead of deaths.dead) void removeRecord(stateFolder, instance, dead);
+      },
+      renewed({ maintenance }) {
+        intentions.maintenance = maintenance;
+        if (maintenance.length === 0) intentions.drained = false;
+      },
+      expired: (why) => log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`),
+    },
+  });
+  announce = () => lease.announce();
+
+  /** Waits until nobody uses the instance or the limit has passed. */
+  async function drain(): Promise<void> {
+    const deadlineMs = clock.monotonicMs() + stopping.drainMs;
+    lease.announce();
+    while (!cutDrain.signal.aborted && clock.monotonicMs() < deadlineMs) {
+      await clock.sleep(250, cutDrain.signal);
+      if (await isDrained(arbiter.query, instance, quietMs).catch(() => false)) return;
+    }
+  }
+
+  async function maintain(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await clock.sleep(250, signal);
+      if (intentions.maintenance.length > 0 && !intentions.drained && !intentions.stopping) {
+        await drain();
+        intentions.drained = intentions.maintenance.length > 0;
+        lease.announce();
+      }
+    }
+  }
+
+  /** Whoever holds the lease prunes; it moves by itself when its holder goes. */
+  async function keepHouse(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await clock.sleep(housekeepingEveryMs, signal);
+      const member = lease.membership;
+      if (signal.aborted || !member || !lease.mayAct()) continue;
+      try {
+        const held = await acquireLease(arbiter.query, 'housekeeping', member);
+        if (held.outcome === 'granted') await pruneSessions(arbiter, 1_000);
+      } catch (error) {
+        log.debug({ error: String(error) }, 'housekeeping waits for the arbiter');
+      }
+    }
+  }
+
+  async function run(): Promise<void> {
+    const end = new AbortController();
+    const membership = lease.run();
+    const ended = membership.then(() => 'ended' as const);
+    const background = [keepHouse(end.signal), maintain(end.signal)];
+    let running: Promise<void> = Promise.resolve();
+    try {
+      const first = await Promise.race([started.promise, stopAsked.promise.then(() => 'stop' as const), ended]);
+      if (first !== undefined) return;
+      running = keeper.run();
+      await Promise.race([stopAsked.promise, ended, running]);
+      if (!cutDrain.signal.aborted) {
+        log.info({ notice: true, instance }, `${instance} drains before it stops`);
+        await drain();
+      }
+    } finally {
+      intentions.stopping = true;
+      end.abort();
+      await keeper.stop();
+      await running;
+      await lease.close();
+      await membership.catch(() => undefined); // reported by the race above
+      await Promise.all(background);
+      await page.close();
+      await removeRecord(stateFolder, instance, agentId);
+      log.info({ instance }, `${instance} has stopped`);
+    }
+  }
+
+  return {
+    finished: run(),
+    stop({ drain }) {
+      if (!drain) cutDrain.abort();
+      intentions.stopping = true;
+      stopAsked.resolve();
+    },
+  };
+}

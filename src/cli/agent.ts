@@ -1,0 +1,111 @@
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { startAgent } from '../agent/agent.ts';
+import { instanceEnvironment } from '../agent/environment.ts';
+import { openArbiter } from '../database/arbiter.ts';
+import { systemClock } from '../database/clock.ts';
+import { addressTowards } from '../database/route.ts';
+import { externalPlatform, type Platform, processPlatform } from '../platform/index.ts';
+import { type Configuration, loadConfiguration, nearestName, resolveSecret } from '../settings/index.ts';
+import { HoldfastError } from '../support/errors.ts';
+import type { Log } from '../support/log.ts';
+import { type ConnectionOptions, findDatabase } from './connection.ts';
+import { ownFolder, partLog, waitForConfiguration } from './part.ts';
+import { publishConfiguration } from './publish.ts';
+import { stopSignals } from './signals.ts';
+
+interface AgentCommandOptions extends ConnectionOptions {
+  readonly instance: string;
+  readonly state: string;
+  readonly advertise?: string;
+  readonly directory: string;
+}
+
+export async function agentCommand(options: AgentCommandOptions): Promise<void> {
+  const { instance } = options;
+  const log = partLog({ part: 'agent', instance });
+  const stop = new AbortController();
+  const signals = stopSignals();
+  signals.onStop(() => stop.abort());
+  const url = await findDatabase(options);
+  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: 2 });
+  try {
+    if (existsSync(options.config)) {
+      await publishConfiguration(arbiter, await loadConfiguration(options.config), 'first start of an agent');
+    }
+    const inForce = await waitForConfiguration(arbiter, resolve(options.directory), log, stop.signal);
+    if (!inForce) return;
+    const { configuration } = inForce;
+    const agent = await startAgent({
+      arbiter,
+      ...inForce,
+      instance,
+      stateFolder: await ownFolder(resolve(options.state)),
+      host: hostname(),
+      advertise: await advertised(configuration, options.advertise, url),
+      port: portFor(configuration, instance),
+      platform: await platformFor(configuration, instance, log),
+      environment: await environmentFor(configuration, instance, url),
+      clock: systemClock,
+      log,
+    });
+    signals.onStop((how) => agent.stop(how));
+    if (stop.signal.aborted) agent.stop({ drain: false });
+    await agent.finished;
+  } finally {
+    signals.dispose();
+    await arbiter.close();
+  }
+}
+
+async function platformFor(configuration: Configuration, instance: string, log: Log): Promise<Platform> {
+  const { app } = configuration;
+  const settings = app.instances.find(({ name }) => name === instance);
+  if (!settings) {
+    const names = app.instances.map(({ name }) => name);
+    const nearest = nearestName(instance, names);
+    throw new HoldfastError('INSTANCE_UNKNOWN', `The configuration names no instance "${instance}".`, {
+      remedy: `${nearest ? `Did you mean "${nearest}"? ` : ''}It has ${names.join(', ')}.`,
+    });
+  }
+  if (app.platform === 'external') return externalPlatform({ url: settings.url ?? '' });
+  if (app.platform === 'process' && app.command) {
+    return processPlatform({ command: app.command, directory: app.workingDirectory, log });
+  }
+  throw new HoldfastError('COMMAND_FAILED', `The platform "${app.platform}" is not part of this version.`, {
+    remedy: 'Use `platform: process` or `platform: external`.',
+  });
+}
+
+/** An external instance is where its URL says; any other on this host, at the address that its peers can reach. */
+async function advertised(configuration: Configuration, given: string | undefined, url: string): Promise<string | null> {
+  if (given !== undefined) return given;
+  return configuration.app.platform === 'external' ? null : addressTowards(url);
+}
+
+/** With one fixed port several instances on a machine take it and the following, in their order. */
+function portFor(configuration: Configuration, instance: string): number | null {
+  const { port, instances } = configuration.app;
+  return port === undefined ? null : port + instances.findIndex(({ name }) => name === instance);
+}
+
+async function environmentFor(configuration: Configuration, instance: string, databaseUrl: string) {
+  const { app, sessions, files } = configuration;
+  const configured: Record<string, string> = {};
+  for (const [name, value] of Object.entries(app.environment)) {
+    configured[name] = typeof value === 'string' ? value : await resolveSecret(value);
+  }
+  const { encryptionKey, ...sessionTimes } = sessions;
+  const key = encryptionKey && (await resolveSecret(encryptionKey));
+  const facts = {
+    instance,
+    cluster: configuration.cluster,
+    appUrl: app.url,
+    databaseUrl,
+    sessions: { ...sessionTimes, ...(key === undefined ? {} : { encryptionKey: key }) },
+    filesDirectory: files?.kind === 'directory' ? files.directory : undefined,
+    configured,
+  };
+  return (own: { agentUrl: string; agentSecret: string }) => instanceEnvironment({ ...facts, ...own });
+}

@@ -1,0 +1,9 @@
+/** What the floors above use of the platforms. */
+export { type AgentRecord, proveDeaths, removeRecord, writeRecord } from './agent-record.ts';
+export { externalPlatform } from './external.ts';
+export { findFreePort } from './free-port.ts';
+export { type CheckResult, checkHealth } from './health-check.ts';
+export { parentDeathSignalPrefix } from './parent-death-signal.ts';
+export type { Address, ExitReason, OutputLine, Platform, RunningInstance } from './platform.ts';
+export { processPlatform } from './process.ts';
+export { isAlive, type ProcessIdentity, processIdentity } from './process-identity.ts';

@@ -1,0 +1,430 @@
+/**
+ * Load, save, touch and destroy, by themselves: no framework in sight. What a request read is a `Snapshot` that
+ * the caller keeps and hands back when it saves; nothing here knows which request is which.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Arbiter } from '../database/arbiter.ts';
+import type { Listener } from '../database/listener.ts';
+import {
+  type MergeResolvers,
+  resolverOf,
+  resolveTexts,
+  type SessionDelta,
+  type SessionValues,
+  sessionDelta,
+} from '../protocol/session-merge.ts';
+import type { Clock } from '../support/clock.ts';
+import { HoldfastError } from '../support/errors.ts';
+import type { Log } from '../support/log.ts';
+import { type ArbiterWatch, isUnavailable, watchArbiter } from './arbiter-watch.ts';
+import { type DeferredSaves, type DeferredSession, openDeferredSaves } from './deferred-saves.ts';
+import { type SaveJob, type SaveOutcome, writeDelta } from './delta-writer.ts';
+import { type CachedSession, openSessionCache, type SessionCache } from './session-cache.ts';
+import { hashSessionId, type SessionCodec } from './session-codec.ts';
+import { answerable, readOnly, unavailable } from './session-errors.ts';
+import {
+  destroySessions,
+  loadSession,
+  sessionChannel,
+  type Touch,
+  touchSessions,
+} from './session-statements.ts';
+import { idleMsOf, sessionObject, textsOf } from './session-values.ts';
+import { openTouchBatch, type TouchBatch, touchIntervalMs } from './touch-batch.ts';
+import { isNewer, sameTag, type VersionTag } from './version-cookie.ts';
+
+export type AwayPolicy = 'fail' | 'readonly' | 'defer';
+
+export interface CoreOptions {
+  readonly arbiter: Arbiter;
+  /** Before the first statement: the schema is there and not newer than this code. */
+  readonly prepare: () => Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly instance: string | undefined;
+  readonly idleMs: number;
+  readonly absoluteMs: number;
+  readonly away: AwayPolicy;
+  readonly codec: SessionCodec;
+  readonly merge: MergeResolvers;
+  readonly userOf: (data: Readonly<Record<string, unknown>>) => string | undefined;
+  readonly cacheEntries: number;
+}
+
+/** What one request knows of its session. */
+export interface Snapshot {
+  readonly view: SessionValues;
+  /** The version as a whole, for the user's cookie. */
+  readonly tag: VersionTag;
+  /** Whether the view is exactly what the arbiter holds under that version. */
+  readonly complete: boolean;
+  readonly persistedDeadlineMs: number;
+  readonly idleMs: number;
+  /** It was destroyed or ran out meanwhile: nothing is written any more. */
+  readonly ended: boolean;
+}
+
+export interface Loaded {
+  readonly session: Record<string, unknown>;
+  readonly snapshot: Snapshot;
+}
+
+export interface CoreCounters {
+  hits: number;
+  servedWhileAway: number;
+  loads: number;
+  saves: number;
+  conflicts: number;
+  touchBatches: number;
+}
+
+const listenerFreshMs = 2_000;
+
+export class SessionCore {
+  readonly counters: CoreCounters = {
+    hits: 0,
+    servedWhileAway: 0,
+    loads: 0,
+    saves: 0,
+    conflicts: 0,
+    touchBatches: 0,
+  };
+  readonly cache: SessionCache;
+  readonly deferred: DeferredSaves;
+  readonly touches: TouchBatch;
+  readonly listener: Listener;
+  readonly #options: CoreOptions;
+  readonly #watch: ArbiterWatch;
+  #clockOffsetMs: number;
+
+  constructor(options: CoreOptions) {
+    this.#options = options;
+    this.#clockOffsetMs = options.clock.wallMs() - options.clock.monotonicMs();
+    this.cache = openSessionCache(options.cacheEntries);
+    this.#watch = watchArbiter(options.arbiter, options.log, () => void this.#settle());
+    this.touches = openTouchBatch(options.clock, (touches) => this.#writeTouches(touches));
+    this.deferred = openDeferredSaves({
+      merge: options.merge,
+      log: options.log,
+      write: (job) => this.#write(job),
+      destroy: (idHash) => this.ask(() => destroySessions(options.arbiter, [idHash])),
+    });
+    this.listener = options.arbiter.listen([sessionChannel], {
+      onNotify: (_channel, idHash) => this.cache.drop(idHash),
+      onConnect: () => this.cache.clear(),
+    });
+  }
+
+  isAway(): boolean {
+    return this.#watch.isAway();
+  }
+
+  /** Every question goes through here; it rejects at once while the arbiter is known to be away. */
+  ask<T>(question: () => Promise<T>): Promise<T> {
+    return this.#watch.ask(async () => {
+      await this.#options.prepare();
+      return question();
+    });
+  }
+
+  /** The session, or undefined where there is none. Not a promise when a proved copy is at hand. */
+  load(id: string, tag: VersionTag | undefined): Loaded | undefined | Promise<Loaded | undefined> {
+    const idHash = hashSessionId(id);
+    if (this.isAway()) return this.#serveAway(idHash, tag, undefined);
+    if (this.deferred.get(idHash)) return this.#loadAfterDrain(idHash, tag);
+    const copy = this.cache.get(idHash);
+    if (copy && tag && sameTag(copy.tag, tag) && this.#isAlive(copy) && this.#hearsRevocations()) {
+      this.counters.hits++;
+      return this.#loaded(copy);
+    }
+    return this.#loadFromArbiter(idHash, tag);
+  }
+
+  /** What the request changed, or undefined if nothing. Throws SESSION_INVALID. */
+  changes(session: object, snapshot: Snapshot | undefined): SessionDelta | undefined {
+    const delta = sessionDelta(snapshot?.view ?? new Map(), textsOf(session, snapshot?.view));
+    return snapshot && delta.size === 0 ? undefined : delta;
+  }
+
+  /**
+   * Saves what changed since the snapshot and returns the next one. Where the merge ended in another value than
+   * the request's own, the session object gets it too.
+   */
+  async save(id: string, session: object, snapshot: Snapshot | undefined): Promise<Snapshot> {
+    if (snapshot?.ended) return snapshot;
+    const { clock, userOf } = this.#options;
+    const idHash = hashSessionId(id);
+    const texts = textsOf(session, snapshot?.view);
+    const delta = sessionDelta(snapshot?.view ?? new Map(), texts);
+    const user = userOf(session as Record<string, unknown>);
+    const job: SaveJob = {
+      idHash,
+      isNew: snapshot === undefined,
+      delta,
+      saveId: randomUUID(),
+      known: snapshot?.complete ? { version: snapshot.tag.version, values: snapshot.view } : undefined,
+      replacement: snapshot ? undefined : texts,
+      user: { id: user },
+      idleMs: idleMsOf(texts, this.#options.idleMs, clock.wallMs()),
+    };
+    this.counters.saves++;
+    if (this.isAway()) return this.#saveAway(job, false, session, snapshot, texts);
+    if (this.deferred.get(idHash)) await this.deferred.drain().catch(() => undefined); // away again: seen below
+    const sentMs = clock.monotonicMs();
+    let outcome: SaveOutcome;
+    try {
+      outcome = await this.#write(job);
+    } catch (error) {
+      if (!isUnavailable(error)) throw error instanceof HoldfastError ? answerable(error) : error;
+      return this.#saveAway(job, true, session, snapshot, texts, error);
+    }
+    if (outcome.kind === 'ended') return this.#ended(idHash, snapshot, outcome.why);
+    if (!outcome.wrote) this.touches.add(idHash, job.idleMs);
+    this.#giveMerged(session, delta, outcome.values);
+    return snapshotAfter(snapshot, texts, delta, outcome.values, {
+      tag: { version: outcome.version, deferred: 0 },
+      persistedDeadlineMs: sentMs + (outcome.wrote ? job.idleMs : 0),
+      idleMs: job.idleMs,
+    });
+  }
+
+  /** A promise only when the touch cannot wait for the batch. */
+  touch(id: string, session: object, snapshot: Snapshot | undefined): Promise<void> | undefined {
+    if (snapshot?.ended) return undefined;
+    const { clock, idleMs: defaultIdleMs } = this.#options;
+    const idHash = hashSessionId(id);
+    const idleMs = snapshot?.idleMs ?? idleMsOf(textsOf(session, undefined), defaultIdleMs, clock.wallMs());
+    const nowMs = clock.monotonicMs();
+    const copy = this.cache.get(idHash);
+    if (copy) copy.idleDeadlineMs = nowMs + idleMs;
+    const pending = this.deferred.get(idHash);
+    if (pending) pending.idleDeadlineMs = nowMs + idleMs;
+    this.touches.add(idHash, idleMs);
+    const persistedMs = Math.max(copy?.persistedDeadlineMs ?? 0, snapshot?.persistedDeadlineMs ?? 0);
+    if (this.isAway() || persistedMs - nowMs >= 2 * touchIntervalMs(idleMs)) return undefined;
+    return this.touches.flush().catch((error) => {
+      if (!isUnavailable(error)) throw error; // away: it waits in memory
+    });
+  }
+
+  async destroy(id: string): Promise<void> {
+    const { arbiter, away } = this.#options;
+    const idHash = hashSessionId(id);
+    try {
+      await this.ask(() => destroySessions(arbiter, [idHash]));
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      if (away !== 'defer') throw away === 'fail' ? unavailable(error) : readOnly(error);
+      this.deferred.keepDestroyed(idHash);
+    }
+    this.cache.drop(idHash);
+    this.touches.forget(idHash);
+  }
+
+  async close(): Promise<void> {
+    await this.touches.close().catch(() => undefined); // the arbiter is away: nothing more can be done
+    if (this.deferred.size > 0) await this.deferred.drain().catch(() => undefined); // as above
+    this.#watch.close();
+    await this.listener.close();
+  }
+
+  /** The arbiter is back: first it learns who was active, then what they did. */
+  async #settle(): Promise<void> {
+    try {
+      await this.touches.flush();
+      await this.deferred.drain();
+      this.cache.clear(); // saves without an answer may have been applied
+    } catch (error) {
+      if (!isUnavailable(error)) this.#options.log.error({ error }, 'Deferred work could not be settled.');
+    }
+  }
+
+  async #loadAfterDrain(idHash: string, tag: VersionTag | undefined): Promise<Loaded | undefined> {
+    await this.deferred.drain().catch(() => undefined); // away again: the load below finds out
+    return this.#loadFromArbiter(idHash, tag);
+  }
+
+  async #loadFromArbiter(idHash: string, tag: VersionTag | undefined): Promise<Loaded | undefined> {
+    const { arbiter, clock, codec } = this.#options;
+    const moment = this.cache.moment();
+    const sentMs = clock.monotonicMs();
+    this.counters.loads++;
+    try {
+      const row = await this.ask(() => loadSession(arbiter, idHash));
+      if (!row) return undefined;
+      const copy: CachedSession = {
+        tag: { version: row.version, deferred: 0 },
+        values: codec.decode(idHash, row.data),
+        idleMs: row.idleMs,
+        idleDeadlineMs: sentMs + row.idleRemainingMs,
+        persistedDeadlineMs: sentMs + row.idleRemainingMs,
+        absoluteDeadlineMs: sentMs + row.absoluteRemainingMs,
+      };
+      this.cache.put(idHash, copy, moment);
+      return this.#loaded(copy);
+    } catch (error) {
+      if (isUnavailable(error)) return this.#serveAway(idHash, tag, error);
+      throw error instanceof HoldfastError ? answerable(error) : error;
+    }
+  }
+
+  /** By policy, from memory; never less than the user has already seen, and never nothing in silence. */
+  #serveAway(idHash: string, tag: VersionTag | undefined, cause: unknown): Loaded | undefined {
+    const pending = this.deferred.get(idHash);
+    if (pending?.destroyed) return undefined;
+    const copy: CachedSession | DeferredSession | undefined = pending ?? this.cache.get(idHash);
+    if (this.#options.away === 'fail' || !copy || !this.#isAlive(copy) || (tag && isNewer(tag, copy.tag))) {
+      throw unavailable(cause);
+    }
+    this.counters.servedWhileAway++;
+    return this.#loaded({ persistedDeadlineMs: copy.idleDeadlineMs, ...copy });
+  }
+
+  #saveAway(
+    job: SaveJob,
+    sent: boolean,
+    session: object,
+    snapshot: Snapshot | undefined,
+    texts: ReadonlyMap<string, string>,
+    cause?: unknown,
+  ): Snapshot {
+    const { away, clock, absoluteMs } = this.#options;
+    if (away === 'fail') throw unavailable(cause);
+    if (away === 'readonly') throw readOnly(cause);
+    if (this.deferred.get(job.idHash)?.destroyed) return this.#ended(job.idHash, snapshot, 'destroyed');
+    const nowMs = clock.monotonicMs();
+    const copy = this.cache.get(job.idHash);
+    const original = job.delta;
+    const kept = this.deferred.keep(job, sent, {
+      version: job.known?.version ?? copy?.tag.version ?? snapshot?.tag.version ?? 0,
+      values: job.known?.values ?? copy?.values ?? snapshot?.view ?? new Map(),
+      idleDeadlineMs: nowMs + job.idleMs,
+      absoluteDeadlineMs: copy?.absoluteDeadlineMs ?? nowMs + absoluteMs,
+    });
+    this.touches.add(job.idHash, job.idleMs);
+    this.#giveMerged(session, original, kept.values);
+    return {
+      ...snapshotAfter(snapshot, texts, original, kept.values, {
+        tag: kept.tag,
+        persistedDeadlineMs: kept.idleDeadlineMs,
+        idleMs: job.idleMs,
+      }),
+      complete: false,
+    };
+  }
+
+  async #write(job: SaveJob): Promise<SaveOutcome> {
+    const { arbiter, codec, merge, absoluteMs, instance, clock } = this.#options;
+    const moment = this.cache.moment();
+    const sentMs = clock.monotonicMs();
+    const onConflict = () => void this.counters.conflicts++;
+    const writer = { arbiter, codec, merge, absoluteMs, instance, onConflict };
+    const outcome = await this.ask(() => writeDelta(writer, job));
+    if (outcome.kind === 'saved' && outcome.wrote) {
+      const copy: CachedSession = {
+        tag: { version: outcome.version, deferred: 0 },
+        values: outcome.values,
+        idleMs: job.idleMs,
+        idleDeadlineMs: sentMs + job.idleMs,
+        persistedDeadlineMs: sentMs + job.idleMs,
+        absoluteDeadlineMs: sentMs + outcome.absoluteRemainingMs,
+      };
+      this.cache.put(job.idHash, copy, moment);
+    }
+    return outcome;
+  }
+
+  /** The answer carries the versions of today: a copy that is older, or ended, goes. */
+  async #writeTouches(touches: readonly Touch[]): Promise<void> {
+    const { arbiter, clock, instance } = this.#options;
+    const sentMs = clock.monotonicMs();
+    const versions = await this.ask(() => touchSessions(arbiter, touches, instance));
+    this.counters.touchBatches++;
+    for (const { idHash, ageMs, idleMs } of touches) {
+      const copy = this.cache.get(idHash);
+      if (!copy) continue;
+      if (versions.get(idHash) === copy.tag.version) copy.persistedDeadlineMs = sentMs - ageMs + idleMs;
+      else this.cache.drop(idHash);
+    }
+  }
+
+  #loaded(copy: CachedSession): Loaded {
+    const { clock } = this.#options;
+    const endsMs = Math.min(copy.idleDeadlineMs, copy.absoluteDeadlineMs);
+    return {
+      session: sessionObject(copy.values, clock.wallMs() + endsMs - clock.monotonicMs()),
+      snapshot: {
+        view: copy.values,
+        tag: copy.tag,
+        complete: copy.tag.deferred === 0,
+        persistedDeadlineMs: copy.persistedDeadlineMs,
+        idleMs: copy.idleMs,
+        ended: false,
+      },
+    };
+  }
+
+  #ended(idHash: string, snapshot: Snapshot | undefined, why: string): Snapshot {
+    this.cache.drop(idHash);
+    this.#options.log.debug({ why }, 'A save found its session ended; nothing was written.');
+    const nothing = { view: new Map(), tag: { version: 0, deferred: 0 }, complete: false };
+    return { ...nothing, persistedDeadlineMs: 0, idleMs: 0, ...snapshot, ended: true };
+  }
+
+  /** Merged values that differ from the request's own go into its session, so that its next save starts from them. */
+  #giveMerged(session: object, delta: SessionDelta, values: SessionValues): void {
+    const target = session as Record<string, unknown>;
+    for (const [key, { text: mine }] of delta) {
+      const merged = values.get(key)?.text;
+      if (merged === mine || key === 'cookie') continue;
+      const now = Object.hasOwn(target, key) ? JSON.stringify(target[key]) : undefined;
+      const next =
+        now === mine ? merged : resolveTexts(resolverOf(this.#options.merge, key), mine, now, merged);
+      if (next === undefined) delete target[key];
+      else
+        Object.defineProperty(target, key, {
+          value: JSON.parse(next),
+          writable: true,
+          enumerable: true,
+          configurable: true,
+        });
+    }
+  }
+
+  #isAlive(copy: { readonly idleDeadlineMs: number; readonly absoluteDeadlineMs: number }): boolean {
+    const nowMs = this.#options.clock.monotonicMs();
+    return nowMs < copy.idleDeadlineMs && nowMs < copy.absoluteDeadlineMs;
+  }
+
+  #hearsRevocations(): boolean {
+    const { clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    // The monotonic clock stands still while the machine is suspended; the wall clock then jumps ahead of it.
+    const offsetMs = clock.wallMs() - nowMs;
+    const jumped = Math.abs(offsetMs - this.#clockOffsetMs) > 1_000;
+    this.#clockOffsetMs = offsetMs;
+    if (jumped) this.cache.clear();
+    return !jumped && nowMs - this.listener.lastHeardMs() < listenerFreshMs;
+  }
+}
+
+/** The request goes on from what it had, with its own changes at the versions at which they were saved. */
+function snapshotAfter(
+  before: Snapshot | undefined,
+  texts: ReadonlyMap<string, string>,
+  delta: SessionDelta,
+  values: SessionValues,
+  now: Pick<Snapshot, 'tag' | 'persistedDeadlineMs' | 'idleMs'>,
+): Snapshot {
+  const view = new Map(before?.view);
+  for (const key of delta.keys()) {
+    const stored = values.get(key);
+    if (stored) view.set(key, stored);
+    else view.delete(key);
+  }
+  for (const key of view.keys()) if (!texts.has(key) && !delta.has(key)) view.delete(key);
+  const complete =
+    view.size === values.size &&
+    [...view].every(([key, { version }]) => values.get(key)?.version === version);
+  return { view, complete, ended: false, ...now };
+}

@@ -1,0 +1,39 @@
+/** The configuration of a cluster: read, checked, stored and explained. */
+export type {
+  AppSettings,
+  BalancerSettings,
+  Configuration,
+  DatabaseSettings,
+  EventMissed,
+  EventPlace,
+  EventRun,
+  EventSchedule,
+  EventSettings,
+  FileSettings,
+  HealthSettings,
+  InstanceSettings,
+  LeaseSettings,
+  SessionSettings,
+  StopSettings,
+  TimeOfDay,
+} from './configuration.ts';
+export {
+  type ConfigurationDocument,
+  canonicalJson,
+  configurationFromDocument,
+  digestOf,
+  type JsonValue,
+} from './document.ts';
+export { type InitialConfiguration, writeInitialConfiguration } from './init.ts';
+export { type Findings, inspectFolder } from './inspect.ts';
+export {
+  configurationFileName,
+  findConfiguration,
+  type LoadedConfiguration,
+  loadConfiguration,
+  parseConfiguration,
+} from './load.ts';
+export { nearestName } from './nearest-name.ts';
+export { currentRevision, type Revision, storeRevision } from './revisions.ts';
+export { redacted, resolveSecret, type SecretPlaces } from './secrets.ts';
+export type { Address, SecretReference } from './values.ts';

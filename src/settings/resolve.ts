@@ -1,0 +1,154 @@
+/** From the form in which people write to the form in which the code reads. Pure: the folder of the file is given. */
+import { resolve as resolvePath } from 'node:path';
+import type {
+  AppSettings,
+  Configuration,
+  EventMissed,
+  EventPlace,
+  EventRun,
+  EventSchedule,
+  EventSettings,
+  FileSettings,
+} from './configuration.ts';
+import { monthNames, weekdayNames } from './events-schema.ts';
+import { instanceNames, type ParsedInput } from './schema.ts';
+
+const defaultMissed = { count: 100, ageMs: 86_400_000 } as const;
+
+/** `directory` is the absolute path of the folder against which relative paths are meant. */
+export function resolve(input: ParsedInput, directory: string): Configuration {
+  const { balancer, sessions, lease } = input;
+  return {
+    cluster: input.cluster,
+    database: databaseOf(input.database),
+    app: appOf(input, directory),
+    balancer: {
+      listen: balancer.listen,
+      engine: balancer.engine,
+      sticky: balancer.sticky,
+      trustedProxies: balancer.trustedProxies,
+      holdMs: balancer.hold,
+    },
+    sessions: {
+      idleMs: sessions.idle,
+      absoluteMs: sessions.absolute,
+      away: sessions.away,
+      encryptionKey: sessions.encryptionKey,
+    },
+    files: filesOf(input.files, directory),
+    lease: { ttlMs: lease.ttl, heartbeatMs: lease.heartbeat },
+    events: Object.entries(input.events)
+      .map(([name, event]) => eventOf(name, event))
+      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+  };
+}
+
+function databaseOf(database: ParsedInput['database']): Configuration['database'] {
+  if (database === undefined) return undefined;
+  return typeof database === 'string'
+    ? { url: database, password: undefined }
+    : { url: database.url, password: database.password };
+}
+
+function appOf({ cluster, app }: ParsedInput, directory: string): AppSettings {
+  const { health, stop, restart } = app;
+  const urls = new Map<string, string>();
+  if (Array.isArray(app.instances)) {
+    for (const instance of app.instances)
+      if (typeof instance !== 'string') urls.set(instance.name, instance.url);
+  }
+  return {
+    platform: app.platform,
+    command: app.command,
+    workingDirectory: resolvePath(directory, app.workingDirectory ?? '.'),
+    instances: instanceNames(cluster, app.instances).map((name) => ({ name, url: urls.get(name) })),
+    port: app.port,
+    url: app.url,
+    health: {
+      path: health.path,
+      everyMs: health.every,
+      timeoutMs: health.timeout,
+      unhealthyAfter: health.unhealthyAfter,
+      healthyAfter: health.healthyAfter,
+      startWithinMs: health.startWithin,
+      restartAfterMs: health.restartAfter === 'never' ? Number.POSITIVE_INFINITY : health.restartAfter,
+      requireLease: health.requireLease,
+      listen: health.listen,
+    },
+    stop: { drainMs: stop.drain, killMs: stop.kill },
+    restart: {
+      firstPauseMs: restart.backoff,
+      longestPauseMs: restart.maxBackoff,
+      healthyResetMs: restart.settledAfter,
+      loopExits: restart.crashLoop.exits,
+      loopWithinMs: restart.crashLoop.within,
+    },
+    environment: Object.fromEntries(
+      Object.entries(app.environment).map(([name, value]) => [
+        name,
+        typeof value === 'object' ? value : String(value),
+      ]),
+    ),
+    settings: app.settings,
+  };
+}
+
+function filesOf(files: ParsedInput['files'], directory: string): FileSettings | undefined {
+  if (files === undefined) return undefined;
+  if ('directory' in files) return { kind: 'directory', directory: resolvePath(directory, files.directory) };
+  const { bucket, endpoint, region, prefix, forcePathStyle, accessKeyId, secretAccessKey } = files.s3;
+  return { kind: 's3', bucket, endpoint, region, prefix, forcePathStyle, accessKeyId, secretAccessKey };
+}
+
+type ParsedEvent = ParsedInput['events'][string];
+
+function eventOf(name: string, event: ParsedEvent): EventSettings {
+  const { times, backoff, maxBackoff } = event.retry;
+  return {
+    name,
+    schedule: scheduleOf(event),
+    timezone: event.timezone,
+    run: runOf(event.run),
+    on: placeOf(event.on),
+    overlap: event.overlap,
+    missed: missedOf(event.missed),
+    lost: event.lost,
+    timeoutMs: event.timeout,
+    retry: { times, backoffMs: backoff, maxBackoffMs: maxBackoff },
+    payload: event.payload,
+    limit: event.limit,
+  };
+}
+
+function scheduleOf({ schedule, every, weekly, monthly, yearly }: ParsedEvent): EventSchedule | undefined {
+  const weekdayNumber = (weekday: (typeof weekdayNames)[number]) => weekdayNames.indexOf(weekday) + 1;
+  if (schedule !== undefined) return { kind: 'cron', cron: schedule };
+  if (every !== undefined) return { kind: 'every', everyMs: every };
+  if (weekly !== undefined)
+    return { kind: 'weekly', weekdays: weekly.days.map(weekdayNumber), at: weekly.at };
+  if (monthly !== undefined) {
+    if ('day' in monthly) return { kind: 'monthly', day: monthly.day, at: monthly.at };
+    const { weekday, which, at } = monthly;
+    return { kind: 'monthlyWeekday', weekday: weekdayNumber(weekday), which, at };
+  }
+  if (yearly !== undefined) {
+    return { kind: 'yearly', month: monthNames.indexOf(yearly.month) + 1, day: yearly.day, at: yearly.at };
+  }
+  return undefined;
+}
+
+function runOf(run: ParsedEvent['run']): EventRun | undefined {
+  if (run === undefined) return undefined;
+  if (run === 'gate') return { kind: 'gate' };
+  return 'post' in run ? { kind: 'post', path: run.post } : { kind: 'command', command: run.command };
+}
+
+function placeOf(on: ParsedEvent['on']): EventPlace {
+  return typeof on === 'string' ? { kind: on } : { kind: 'prefer', instance: on.prefer };
+}
+
+function missedOf(missed: ParsedEvent['missed']): EventMissed {
+  if (missed === 'all') return { kind: 'all', ...defaultMissed };
+  if (typeof missed === 'string') return { kind: missed };
+  return { kind: 'all', count: missed.all.count, ageMs: missed.all.age };
+}

@@ -1,0 +1,175 @@
+/**
+ * The arbiter and the network before it, as the agents of a simulation meet them: requests that are late, lost
+ * before they were executed, or executed with their answer lost; a server that is frozen, restarted, or replaced
+ * by a standby that had not received everything.
+ */
+import type { Query } from '../../src/database/arbiter.ts';
+import { HoldfastError } from '../../src/support/errors.ts';
+import type { Machine } from '../../src/testing/simulation/machine.ts';
+import type { Random } from '../../src/testing/simulation/random.ts';
+import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import type { SimulatedDatabase } from './database.ts';
+
+export const messageFaults = ['delayed', 'lost before execution', 'answer lost', 'stalled in the server', 'reset'] as const;
+export type MessageFault = (typeof messageFaults)[number];
+
+/** What stands at one end of the network. */
+export interface Caller {
+  readonly agentId: string;
+  readonly machine: Machine;
+  /** Cut off from the arbiter. */
+  partitioned: boolean;
+}
+
+export interface Execution {
+  readonly caller: Caller;
+  readonly text: string;
+  readonly values: readonly unknown[];
+  readonly rows: readonly Record<string, unknown>[];
+  readonly atMs: number;
+  readonly timeline: number;
+}
+
+interface Request {
+  readonly caller: Caller;
+  readonly text: string;
+  readonly values: readonly unknown[];
+  readonly answer: (rows: Record<string, unknown>[] | Error) => void;
+}
+
+export interface SimulatedArbiter {
+  queryFor(caller: Caller): Query;
+  readonly timeline: number;
+  readonly isUp: boolean;
+  freeze(): void;
+  thaw(): void;
+  /** Ends the server: what it was doing is gone, and who waited for it is told. */
+  stop(): void;
+  start(): void;
+  /** From now on the standby receives nothing more. */
+  cutReplication(): Promise<void>;
+  /** The standby takes over, with a clock of its own. */
+  promote(clockOffsetMs: number): Promise<void>;
+}
+
+export function simulatedArbiter(options: {
+  time: VirtualTime;
+  random: Random;
+  database: SimulatedDatabase;
+  /** The fault that the next message of this caller suffers, if any. */
+  nextFault(caller: Caller): MessageFault | undefined;
+  onExecution(execution: Execution): void | Promise<void>;
+}): SimulatedArbiter {
+  const { time, random, database } = options;
+  let state: 'up' | 'frozen' | 'down' = 'up';
+  let timeline = 1;
+  let clockOffsetMs = 1_700_000_000_000;
+  /** Rises when the server ends: what belongs to an earlier life is not executed. */
+  let life = 0;
+  let queue: (() => void)[] = [];
+  let connected = new Set<Request>();
+
+  const away = (why: string) => new HoldfastError('ARBITER_UNAVAILABLE', `The arbiter cannot be reached: ${why}.`);
+  const latencyMs = () => random.between(0.2, 15);
+
+  function reply(request: Request, result: Record<string, unknown>[] | Error): void {
+    time.at(time.nowMs() + latencyMs(), () => {
+      if (!request.caller.partitioned) request.caller.machine.deliver(() => request.answer(result));
+    });
+  }
+
+  async function execute(request: Request, startedMs: number, answerLost: boolean): Promise<void> {
+    connected.delete(request);
+    let result: Record<string, unknown>[] | Error;
+    try {
+      result = await database.run(request.text, request.values, { nowMs: clockOffsetMs + startedMs, timeline });
+      const { caller, text, values } = request;
+      await options.onExecution({ caller, text, values, rows: result, atMs: time.nowMs(), timeline });
+    } catch (error) {
+      result = error as Error;
+    }
+    if (!answerLost) reply(request, result);
+  }
+
+  function arrive(request: Request, fault: MessageFault | undefined): void | Promise<void> {
+    if (request.caller.partitioned) return;
+    if (state === 'down') return reply(request, away('connection refused'));
+    connected.add(request);
+    if (state === 'frozen') {
+      queue.push(() => time.at(time.nowMs() + random.between(0, 3), () => arrive(request, fault)));
+      return;
+    }
+    if (fault === 'stalled in the server') {
+      const [startedMs, began] = [time.nowMs(), life];
+      const resume = (): void | Promise<void> => {
+        if (began !== life) return;
+        if (state === 'frozen') return void queue.push(() => time.at(time.nowMs(), resume));
+        return execute(request, startedMs, false);
+      };
+      time.at(startedMs + random.between(10, 7_000), resume);
+      return;
+    }
+    return execute(request, time.nowMs(), fault === 'answer lost');
+  }
+
+  function send(request: Request): void {
+    if (request.caller.partitioned) return;
+    const fault = options.nextFault(request.caller);
+    if (fault === 'lost before execution') return;
+    if (fault === 'reset') return reply(request, away('connection reset'));
+    const delayMs = fault === 'delayed' ? random.between(50, 6_000) : latencyMs();
+    const sentTo = life;
+    time.at(time.nowMs() + delayMs, () =>
+      sentTo === life ? arrive(request, fault) : reply(request, away('connection reset')),
+    );
+  }
+
+  function end(): void {
+    life++;
+    state = 'down';
+    queue = [];
+    for (const request of connected) reply(request, away('terminating connection'));
+    connected = new Set();
+  }
+
+  return {
+    queryFor: (caller) => (text, values = [], { deadlineMs = 3_000 } = {}) =>
+      new Promise((resolve, reject) => {
+        const cancelDeadline = caller.machine.timer(deadlineMs, () => reject(away(`no answer within ${deadlineMs} ms`)));
+        const answer = (result: Record<string, unknown>[] | Error): void => {
+          cancelDeadline();
+          if (result instanceof Error) reject(result);
+          else resolve(result as never);
+        };
+        send({ caller, text, values, answer });
+      }),
+    get timeline() {
+      return timeline;
+    },
+    get isUp() {
+      return state === 'up';
+    },
+    freeze() {
+      if (state === 'up') state = 'frozen';
+    },
+    thaw() {
+      if (state !== 'frozen') return;
+      state = 'up';
+      const waiting = queue;
+      queue = [];
+      for (const go of waiting) go();
+    },
+    stop: end,
+    start() {
+      if (state === 'down') state = 'up';
+    },
+    cutReplication: () => database.snapshot(),
+    async promote(offsetMs) {
+      end();
+      await database.restoreSnapshot();
+      timeline++;
+      clockOffsetMs += offsetMs;
+      state = 'up';
+    },
+  };
+}
