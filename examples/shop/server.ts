@@ -44,26 +44,26 @@ async function main(): Promise<void> {
 }
 
 function readEnvironment(environment: NodeJS.ProcessEnv): { port: number; options: ShopOptions } {
-  const port = Number(environment['PORT'] ?? '3000');
+  const port = Number(environment.PORT ?? '3000');
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new EnvironmentError('PORT must be a number up to 65535.');
-  const databaseUrl = environment['HOLDFAST_DATABASE'];
+  const databaseUrl = environment.HOLDFAST_DATABASE;
   if (!databaseUrl) {
     throw new EnvironmentError(
       'HOLDFAST_DATABASE is not set. Start the shop with: holdfast up -c holdfast.yaml',
     );
   }
-  const secret = environment['SHOP_SECRET'] || developmentSecret;
+  const secret = environment.SHOP_SECRET || developmentSecret;
   if (secret.length < 32) throw new EnvironmentError('SHOP_SECRET must have at least 32 characters.');
   return {
     port,
     options: {
-      instance: environment['HOLDFAST_INSTANCE'] || 'shop',
+      instance: environment.HOLDFAST_INSTANCE || 'shop',
       databaseUrl,
-      filesDirectory: environment['HOLDFAST_FILES'] || fileURLToPath(new URL('files', import.meta.url)),
+      filesDirectory: environment.HOLDFAST_FILES || fileURLToPath(new URL('files', import.meta.url)),
       secret,
-      trustedProxies: environment['SHOP_TRUSTED_PROXIES'] || 'loopback',
-      logLevel: environment['LOG_LEVEL'] || 'info',
+      trustedProxies: environment.SHOP_TRUSTED_PROXIES || 'loopback',
+      logLevel: environment.LOG_LEVEL || 'info',
     },
   };
 }

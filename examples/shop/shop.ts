@@ -2,7 +2,7 @@
 import fastifyCookie from '@fastify/cookie';
 import fastifyFormbody from '@fastify/formbody';
 import fastifyMultipart from '@fastify/multipart';
-import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyRequest, fastify, LogController } from 'fastify';
 import { answer, answerChange, answerProblems, wantsJson } from './answers.ts';
 import { type CatalogueReader, openCatalogue, seed } from './catalogue.ts';
 import { type Database, openDatabase } from './database.ts';
@@ -46,7 +46,7 @@ export async function openShop(options: ShopOptions): Promise<FastifyInstance> {
   const { instance } = options;
   const app = fastify({
     logger: { level: options.logLevel },
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     trustProxy: options.trustedProxies,
     bodyLimit: 64 * 1024,
   });
@@ -157,7 +157,7 @@ function keepBasketAndNotes(app: FastifyInstance, { instance, catalogue }: ShopP
 function takePictures(app: FastifyInstance, parts: ShopParts): void {
   app.addContentTypeParser(
     /^(image\/|application\/octet-stream)/,
-    { parseAs: 'buffer', bodyLimit: pictureLimitBytes },
+    { parseAs: 'buffer' },
     (_request, body, done) => done(null, body),
   );
 

@@ -21,6 +21,9 @@ export async function takeUpload(
       'There is no picture in this request: send a form with a file, or the picture itself.',
     );
   }
+  if (content.length > pictureLimitBytes) {
+    throw new Refusal(413, `A picture may have ${pictureLimitBytes / 1024 / 1024} MB at most.`);
+  }
   return { content, product };
 }
 
@@ -37,7 +40,7 @@ async function fromForm(request: FastifyRequest): Promise<Upload> {
 
 function fromBody(request: FastifyRequest): Upload {
   const query = request.query as Record<string, unknown>;
-  const product = query['product'] === undefined ? undefined : productName(query);
+  const product = query.product === undefined ? undefined : productName(query);
   return { content: Buffer.isBuffer(request.body) ? request.body : undefined, product };
 }
 

@@ -80,7 +80,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const keeper = new InstanceKeeper({
     instance,
     start: async (onOutput) => {
-      const port = options.port ?? (await findFreePort(lastPort === undefined ? {} : { preferred: lastPort }));
+      const port =
+        options.port ?? (await findFreePort(lastPort === undefined ? {} : { preferred: lastPort }));
       lastPort = port;
       return platform.start({
         address: { host: '127.0.0.1', port },
@@ -88,7 +89,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         onOutput,
         beforeRun: async (pid) => {
           const processGroup = processIdentity(pid);
-          await writeRecord(stateFolder, instance, { agentId, agent, port, ...(processGroup ? { processGroup } : {}) });
+          await writeRecord(stateFolder, instance, {
+            agentId,
+            agent,
+            port,
+            ...(processGroup ? { processGroup } : {}),
+          });
         },
       });
     },
@@ -133,7 +139,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     report: () => ({ state: verdict().state, facts: facts() }),
     on: {
       joined(member) {
-        log.info({ instance, incarnation: member.incarnation }, `${instance} joined as incarnation ${member.incarnation}`);
+        log.info(
+          { instance, incarnation: member.incarnation },
+          `${instance} joined as incarnation ${member.incarnation}`,
+        );
         started.resolve();
         for (const dead of deaths.dead) void removeRecord(stateFolder, instance, dead);
       },
@@ -141,7 +150,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         intentions.maintenance = maintenance;
         if (maintenance.length === 0) intentions.drained = false;
       },
-      expired: (why) => log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`),
+      expired: (why) => {
+        if (!intentions.stopping) log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`);
+      },
     },
   });
   announce = () => lease.announce();
@@ -189,7 +200,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const background = [keepHouse(end.signal), maintain(end.signal)];
     let running: Promise<void> = Promise.resolve();
     try {
-      const first = await Promise.race([started.promise, stopAsked.promise.then(() => 'stop' as const), ended]);
+      const first = await Promise.race([
+        started.promise,
+        stopAsked.promise.then(() => 'stop' as const),
+        ended,
+      ]);
       if (first !== undefined) return;
       running = keeper.run();
       await Promise.race([stopAsked.promise, ended, running]);

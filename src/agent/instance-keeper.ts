@@ -120,7 +120,11 @@ export class InstanceKeeper {
   }
 
   /** Asks at intervals; after a doubtful answer at once again. Returns why the instance was killed, if it was. */
-  async #watchHealth(life: RunningInstance, startedAtMs: number, ended: AbortSignal): Promise<string | undefined> {
+  async #watchHealth(
+    life: RunningInstance,
+    startedAtMs: number,
+    ended: AbortSignal,
+  ): Promise<string | undefined> {
     const { clock, health, log, instance } = this.#options;
     let lastGoodMs: number | undefined;
     while (!ended.aborted) {
@@ -130,13 +134,18 @@ export class InstanceKeeper {
       if (result.ok) lastGoodMs = nowMs;
       const before = this.#health.verdict;
       const starting = before === 'unknown' && !result.ok;
-      const after = starting ? unknownHealth : observeHealth(this.#health, result.ok, firstAnswer(before, health));
+      const after = starting
+        ? unknownHealth
+        : observeHealth(this.#health, result.ok, firstAnswer(before, health));
       this.#set(after, result.ok ? null : result.reason);
       if (after.verdict === 'healthy' && before !== 'healthy') {
         this.#healthySinceMs = nowMs;
         const tookS = ((nowMs - startedAtMs) / 1000).toFixed(1);
         const how = before === 'unknown' ? `${tookS} s after its start` : 'again';
-        log.info({ notice: true, instance, pid: life.pid }, `${instance} is up ${how} (${life.pid === undefined ? 'external' : `process ${life.pid}`})`);
+        log.info(
+          { notice: true, instance, pid: life.pid },
+          `${instance} is up ${how} (${life.pid === undefined ? 'external' : `process ${life.pid}`})`,
+        );
       }
       if (after.verdict === 'unhealthy' && before !== 'unhealthy') {
         this.#healthySinceMs = undefined;
@@ -149,7 +158,11 @@ export class InstanceKeeper {
         return `gave no good answer for ${Math.round(silentForMs / 1000)} s and was killed`;
       }
       const urgent = before !== 'unknown' && after.verdict === before && result.ok !== (before === 'healthy');
-      const pauseMs = urgent ? 0 : before === 'unknown' && !result.ok ? Math.min(100, health.everyMs) : health.everyMs;
+      const pauseMs = urgent
+        ? 0
+        : before === 'unknown' && !result.ok
+          ? Math.min(100, health.everyMs)
+          : health.everyMs;
       await clock.sleep(pauseMs, ended);
     }
     return undefined;

@@ -59,14 +59,21 @@ export async function openHealthPage(
   };
 }
 
-function listening(server: Server, at: { host: string; port: number }): Promise<{ host: string; port: number }> {
+function listening(
+  server: Server,
+  at: { host: string; port: number },
+): Promise<{ host: string; port: number }> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new HoldfastError('LISTEN_FAILED', `The health page cannot listen on ${at.host}:${at.port}: ${cause.message}.`, {
-          cause,
-          remedy: 'Choose another address as `app.health.listen`; port 0 takes a free one.',
-        }),
+        new HoldfastError(
+          'LISTEN_FAILED',
+          `The health page cannot listen on ${at.host}:${at.port}: ${cause.message}.`,
+          {
+            cause,
+            remedy: 'Choose another address as `app.health.listen`; port 0 takes a free one.',
+          },
+        ),
       ),
     );
     server.listen(at.port, at.host, () => {

@@ -79,7 +79,11 @@ async function platformFor(configuration: Configuration, instance: string, log: 
 }
 
 /** An external instance is where its URL says; any other on this host, at the address that its peers can reach. */
-async function advertised(configuration: Configuration, given: string | undefined, url: string): Promise<string | null> {
+async function advertised(
+  configuration: Configuration,
+  given: string | undefined,
+  url: string,
+): Promise<string | null> {
   if (given !== undefined) return given;
   return configuration.app.platform === 'external' ? null : addressTowards(url);
 }

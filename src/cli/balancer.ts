@@ -23,16 +23,29 @@ export async function balancerCommand(options: BalancerCommandOptions): Promise<
   const signals = stopSignals();
   signals.onStop(() => stop.abort());
   const log = partLog({ part: 'balancer' });
-  const arbiter = openArbiter({ url: await findDatabase(options), applicationName: 'holdfast balancer', max: 1 });
+  const arbiter = openArbiter({
+    url: await findDatabase(options),
+    applicationName: 'holdfast balancer',
+    max: 1,
+  });
   const folder = await ownFolder(join(resolve(options.state), 'balancer'));
   try {
-    const configuration = await configurationOrLastKnown(arbiter, join(folder, 'configuration.json'), log, stop.signal);
+    const configuration = await configurationOrLastKnown(
+      arbiter,
+      join(folder, 'configuration.json'),
+      log,
+      stop.signal,
+    );
     if (!configuration) return;
     const { balancer, app } = configuration;
     if (balancer.engine !== 'embedded') {
-      throw new HoldfastError('LISTEN_FAILED', `The engine "${balancer.engine}" is not part of this version.`, {
-        remedy: 'Use `balancer.engine: embedded`.',
-      });
+      throw new HoldfastError(
+        'LISTEN_FAILED',
+        `The engine "${balancer.engine}" is not part of this version.`,
+        {
+          remedy: 'Use `balancer.engine: embedded`.',
+        },
+      );
     }
     const listen = options.listen ? parseListen(options.listen) : balancer.listen;
     const engine = await startEmbeddedEngine({
@@ -43,7 +56,10 @@ export async function balancerCommand(options: BalancerCommandOptions): Promise<
       limits: { holdMs: balancer.holdMs },
       log,
       onInstanceHealth: (instance, healthy) =>
-        log.info({ notice: true, instance }, `balancer: ${instance} ${healthy ? 'answers' : 'does not answer'}`),
+        log.info(
+          { notice: true, instance },
+          `balancer: ${instance} ${healthy ? 'answers' : 'does not answer'}`,
+        ),
     });
     const at = engine.status().listen;
     const gateway = startGateway({
@@ -76,7 +92,9 @@ async function configurationOrLastKnown(
   log: Log,
   stop: AbortSignal,
 ): Promise<Configuration | undefined> {
-  const lastKnown = await readFile(file, 'utf8').then(JSON.parse).catch(() => undefined);
+  const lastKnown = await readFile(file, 'utf8')
+    .then(JSON.parse)
+    .catch(() => undefined);
   const impatient = lastKnown === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(2_000)]);
   const inForce = await waitForConfiguration(arbiter, process.cwd(), log, impatient);
   if (inForce) {
@@ -84,7 +102,10 @@ async function configurationOrLastKnown(
     return inForce.configuration;
   }
   if (stop.aborted || lastKnown === undefined) return undefined;
-  log.warn({ notice: true }, 'the arbiter is away; starting with the last known configuration and routing table');
+  log.warn(
+    { notice: true },
+    'the arbiter is away; starting with the last known configuration and routing table',
+  );
   return configurationFromDocument(lastKnown);
 }
 
@@ -92,7 +113,10 @@ function parseListen(text: string): { host: string; port: number } {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d+)$/.exec(text);
   const port = Number(match?.[3]);
   if (!match || port > 65_535) {
-    throw new HoldfastError('USAGE', `--listen ${text}: expected an address such as 0.0.0.0:8080 or [::1]:8080.`);
+    throw new HoldfastError(
+      'USAGE',
+      `--listen ${text}: expected an address such as 0.0.0.0:8080 or [::1]:8080.`,
+    );
   }
   return { host: match[1] ?? (match[2] || '0.0.0.0'), port };
 }

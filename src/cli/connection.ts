@@ -23,7 +23,10 @@ export async function configuredDatabase(configuration: Configuration): Promise<
   if (!database) return undefined;
   if (!database.password) return database.url;
   const password = await resolveSecret(database.password, 'database.password');
-  const url = database.url.replace(/^(postgres(?:ql)?:\/\/)([^@:/]*)@/, `$1$2:${encodeURIComponent(password)}@`);
+  const url = database.url.replace(
+    /^(postgres(?:ql)?:\/\/)([^@:/]*)@/,
+    `$1$2:${encodeURIComponent(password)}@`,
+  );
   return url;
 }
 
@@ -39,14 +42,22 @@ export async function findDatabase(options: ConnectionOptions): Promise<string> 
   try {
     return (JSON.parse(await readFile(file, 'utf8')) as { url: string }).url;
   } catch {
-    throw new HoldfastError('NOT_RUNNING', `No database is named, and no \`holdfast up\` runs beside ${options.config}.`, {
-      remedy: 'Start `holdfast up` here, name the file with -c, or the arbiter with --database or HOLDFAST_DATABASE.',
-    });
+    throw new HoldfastError(
+      'NOT_RUNNING',
+      `No database is named, and no \`holdfast up\` runs beside ${options.config}.`,
+      {
+        remedy:
+          'Start `holdfast up` here, name the file with -c, or the arbiter with --database or HOLDFAST_DATABASE.',
+      },
+    );
   }
 }
 
 /** Runs a command against the arbiter and closes the connection whatever happens. */
-export async function withArbiter<T>(options: ConnectionOptions, work: (arbiter: Arbiter) => Promise<T>): Promise<T> {
+export async function withArbiter<T>(
+  options: ConnectionOptions,
+  work: (arbiter: Arbiter) => Promise<T>,
+): Promise<T> {
   const arbiter = openArbiter({ url: await findDatabase(options), applicationName: 'holdfast cli', max: 1 });
   try {
     return await work(arbiter);

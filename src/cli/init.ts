@@ -5,10 +5,14 @@ import { printJson, styled } from './output.ts';
 export async function initCommand(folder: string, options: { json?: boolean }): Promise<void> {
   const written = await writeInitialConfiguration(resolve(folder));
   if (options.json) {
-    printJson(written);
+    printJson({ path: written.path, findings: written.findings });
     return;
   }
   const file = relative(process.cwd(), written.path) || written.path;
-  const found = written.notes.map((line) => `  ${line}\n`).join('');
-  process.stdout.write(`${found}${styled('green', 'wrote')} ${file}\n\nRead it, then run: npx holdfast up -c ${file}\n`);
+  const { application, evidence, advice } = written.findings;
+  const found = [`Found ${application}.`, ...evidence.map((line) => `  ${line}`)];
+  const next = advice.map((line) => `  ${styled('yellow', '!')} ${line}`);
+  process.stdout.write(
+    `${[...found, `${styled('green', 'Wrote')} ${file}`, ...next].join('\n')}\n\nRead it, then run: holdfast up -c ${file}\n`,
+  );
 }

@@ -31,7 +31,8 @@ On hosts of their own, with one PostgreSQL for all:
 Exit codes: 0 fine, 1 found or failed, 2 wrong usage. NO_COLOR is kept.`,
   );
 
-const configOption = () => new Option('-c, --config <file>', 'the configuration file').default('holdfast.yaml');
+const configOption = () =>
+  new Option('-c, --config <file>', 'the configuration file').default('holdfast.yaml');
 const databaseOption = () =>
   new Option(
     '--database <url>',

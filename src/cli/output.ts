@@ -21,13 +21,15 @@ export function failWith(error: HoldfastError): void {
   process.exitCode = error.exitCode;
 }
 
-export const printJson = (value: unknown): boolean => process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+export const printJson = (value: unknown): boolean =>
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 
 /** Columns as wide as their widest cell; the last one is not padded. Cells may hold colours. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, visibleLength(cell));
+    for (const [index, cell] of row.entries())
+      widths[index] = Math.max(widths[index] ?? 0, visibleLength(cell));
   }
   return rows
     .map((row) =>

@@ -12,9 +12,11 @@ import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 
 export const partLog = (bindings: object): Log =>
-  pino({ base: null, level: process.env.HOLDFAST_LOG_LEVEL ?? 'info', timestamp: pino.stdTimeFunctions.isoTime }).child(
-    bindings,
-  );
+  pino({
+    base: null,
+    level: process.env.HOLDFAST_LOG_LEVEL ?? 'info',
+    timestamp: pino.stdTimeFunctions.isoTime,
+  }).child(bindings);
 
 export interface InForce {
   readonly configuration: Configuration;

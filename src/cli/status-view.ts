@@ -1,7 +1,7 @@
 /** `status` as data and as a picture: pure functions from what the arbiter says. */
 import type { ClusterView } from '../members/cluster.ts';
-import { takeoverWorstCaseMs } from '../protocol/lease.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
+import { takeoverWorstCaseMs } from '../protocol/lease.ts';
 import { type Style, styled, table } from './output.ts';
 
 export interface StatusInput {
@@ -21,10 +21,20 @@ export function statusJson(input: StatusInput) {
   const names = [...new Set([...input.expected, ...members.keys()])];
   return {
     cluster: view.cluster,
-    arbiter: { ...view.arbiter, address: input.address, roundTripMs: input.roundTripMs, revision: view.revision },
+    arbiter: {
+      ...view.arbiter,
+      address: input.address,
+      roundTripMs: input.roundTripMs,
+      revision: view.revision,
+    },
     balancers: view.balancers
       .filter((balancer) => balancer.seenAgoMs < 60_000)
-      .map(({ name, seenAgoMs, facts }) => ({ balancer: name, state: seenAgoMs < 5_000 ? 'up' : 'silent', seenAgoMs, ...facts })),
+      .map(({ name, seenAgoMs, facts }) => ({
+        balancer: name,
+        state: seenAgoMs < 5_000 ? 'up' : 'silent',
+        seenAgoMs,
+        ...facts,
+      })),
     instances: names.map((name) => {
       const member = members.get(name);
       const facts = member?.facts;
@@ -83,7 +93,18 @@ export function statusText(status: Status): string {
     String(one.sessions),
     one.reason ?? '',
   ]);
-  const head = ['  instance', 'state', 'address', 'pid', 'agent', 'incarnation', 'lease', 'revision', 'sessions', ''];
+  const head = [
+    '  instance',
+    'state',
+    'address',
+    'pid',
+    'agent',
+    'incarnation',
+    'lease',
+    'revision',
+    'sessions',
+    '',
+  ];
   const balancers = status.balancers.map((one) => [
     `  ${one.balancer}`,
     styled(one.state === 'up' ? 'green' : 'red', one.state),

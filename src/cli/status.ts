@@ -28,7 +28,9 @@ export async function readStatus(arbiter: Arbiter, url: string): Promise<Status>
   });
 }
 
-export async function statusCommand(options: ConnectionOptions & { json?: boolean; watch?: boolean }): Promise<void> {
+export async function statusCommand(
+  options: ConnectionOptions & { json?: boolean; watch?: boolean },
+): Promise<void> {
   const url = await findDatabase(options);
   const arbiter = openArbiter({ url, applicationName: 'holdfast status', max: 1, queryDeadlineMs });
   try {

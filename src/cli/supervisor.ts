@@ -26,7 +26,9 @@ export interface Part {
   kill(): void;
 }
 
-const program = fileURLToPath(new URL(`./main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url));
+const program = fileURLToPath(
+  new URL(`./main${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
+);
 
 export function startPart(options: PartOptions): Part {
   const stopping = new AbortController();
@@ -35,7 +37,12 @@ export function startPart(options: PartOptions): Part {
   let ended: Promise<string> = Promise.resolve('');
 
   async function start(): Promise<void> {
-    const [command = '', ...args] = [...(await parentDeathSignalPrefix()), process.execPath, program, ...options.args];
+    const [command = '', ...args] = [
+      ...(await parentDeathSignalPrefix()),
+      process.execPath,
+      program,
+      ...options.args,
+    ];
     // A process group of its own: Ctrl-C in the terminal is for `up`, which stops its parts in order.
     const started = spawn(command, args, {
       cwd: options.directory,
@@ -56,7 +63,9 @@ export function startPart(options: PartOptions): Part {
     ended = new Promise((resolve) => {
       started.once('error', (error) => resolve(`could not be started: ${error.message}`));
       started.once('close', (code, signal) =>
-        resolve(`${signal ? `was killed by ${signal}` : `ended with code ${code}`}${lastErrorLine ? `: ${lastErrorLine}` : ''}`),
+        resolve(
+          `${signal ? `was killed by ${signal}` : `ended with code ${code}`}${lastErrorLine ? `: ${lastErrorLine}` : ''}`,
+        ),
       );
     });
   }

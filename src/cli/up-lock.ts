@@ -27,7 +27,10 @@ export async function takeUpLock(stateFolder: string): Promise<UpLock> {
       await rm(path, { force: true });
     }
   }
-  throw new HoldfastError('ALREADY_RUNNING', `Several \`holdfast up\` start in ${stateFolder} at the same moment.`);
+  throw new HoldfastError(
+    'ALREADY_RUNNING',
+    `Several \`holdfast up\` start in ${stateFolder} at the same moment.`,
+  );
 }
 
 async function readOwner(path: string): Promise<ProcessIdentity | undefined> {
@@ -39,7 +42,11 @@ async function readOwner(path: string): Promise<ProcessIdentity | undefined> {
 }
 
 function alreadyRunning(owner: ProcessIdentity, stateFolder: string): HoldfastError {
-  return new HoldfastError('ALREADY_RUNNING', `\`holdfast up\` already runs here: process ${owner.pid} (${stateFolder}).`, {
-    remedy: `See it with \`holdfast status\`; stop it with Ctrl-C in its terminal or \`kill ${owner.pid}\`.`,
-  });
+  return new HoldfastError(
+    'ALREADY_RUNNING',
+    `\`holdfast up\` already runs here: process ${owner.pid} (${stateFolder}).`,
+    {
+      remedy: `See it with \`holdfast status\`; stop it with Ctrl-C in its terminal or \`kill ${owner.pid}\`.`,
+    },
+  );
 }

@@ -64,7 +64,8 @@ export async function upCommand(options: UpOptions): Promise<void> {
       const limitMs = configuration.app.stop.killMs + 5_000;
       releases.push({ what: name, release: () => part.stop(limitMs) });
     };
-    for (const { name } of configuration.app.instances) start(`agent ${name}`.replace('agent ', ''), ['agent', '--instance', name]);
+    for (const { name } of configuration.app.instances)
+      start(`agent ${name}`.replace('agent ', ''), ['agent', '--instance', name]);
     start('balancer', ['balancer']);
 
     const status = await waitUntilUp(() => readStatus(arbiter, url), configuration, say, stop.signal);
@@ -124,7 +125,9 @@ async function startArbiter(
 }
 
 /** Parts at once, then the rest one by one, last acquired first. */
-async function releaseAll(releases: readonly { what: string; release: () => Promise<void> }[]): Promise<void> {
+async function releaseAll(
+  releases: readonly { what: string; release: () => Promise<void> }[],
+): Promise<void> {
   const infrastructure = releases.filter(({ what }) => ['lock', 'connection', 'arbiter'].includes(what));
   const parts = releases.filter((one) => !infrastructure.includes(one));
   const balancer = parts.find(({ what }) => what === 'balancer');
@@ -149,7 +152,10 @@ async function waitUntilUp(
     if (!told && performance.now() - startedMs > patienceMs) {
       told = true;
       const waiting = status?.instances.filter(({ state }) => state !== 'up') ?? [];
-      say(`still waiting: ${waiting.map((one) => `${one.instance} is ${one.state} (${one.reason})`).join(', ')}`, 'warn');
+      say(
+        `still waiting: ${waiting.map((one) => `${one.instance} is ${one.state} (${one.reason})`).join(', ')}`,
+        'warn',
+      );
     }
     await delay(100, undefined, { signal: stop }).catch(() => undefined); // stopping
   }
@@ -157,8 +163,12 @@ async function waitUntilUp(
 }
 
 const isUp = (status: Status): boolean =>
-  status.instances.every(({ state, agentPid }) => state === 'up' && agentPid !== null && processLives(agentPid)) &&
-  status.balancers.some((balancer) => balancer.state === 'up' && processLives((balancer as { pid?: number }).pid ?? 0));
+  status.instances.every(
+    ({ state, agentPid }) => state === 'up' && agentPid !== null && processLives(agentPid),
+  ) &&
+  status.balancers.some(
+    (balancer) => balancer.state === 'up' && processLives((balancer as { pid?: number }).pid ?? 0),
+  );
 
 /** A row of an earlier `up` that was killed still says `up`; its process does not exist. */
 function processLives(pid: number): boolean {
@@ -201,7 +211,9 @@ function sayText(text: string, level: Level = 'info'): void {
 }
 
 function sayJson(text: string, level: Level = 'info', status?: Status): void {
-  process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), level, message: text, status })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ time: new Date().toISOString(), level, message: text, status })}\n`,
+  );
 }
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>

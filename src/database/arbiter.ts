@@ -149,7 +149,9 @@ export function openArbiter(options: ArbiterOptions): Arbiter {
       withClient(async (client) => {
         await client.query('begin');
         try {
-          const result = await work(async (text, values = []) => (await client.query(text, [...values])).rows);
+          const result = await work(
+            async (text, values = []) => (await client.query(text, [...values])).rows,
+          );
           await client.query('commit');
           return result;
         } catch (error) {

@@ -12,7 +12,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -62,9 +74,13 @@ export async function startEmbeddedPostgres(
   const server = spawnAs(
     account,
     binaries.postgres,
-    ['-D', data, '-p', String(port), ...Object.entries(flags).flatMap(([key, value]) => ['-c', `${key}=${value}`])].concat(
-      options.serverFlags ?? [],
-    ),
+    [
+      '-D',
+      data,
+      '-p',
+      String(port),
+      ...Object.entries(flags).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
+    ].concat(options.serverFlags ?? []),
     logFile.fd,
   );
   await logFile.close();
@@ -131,7 +147,12 @@ async function initialise(
   }
 }
 
-async function waitUntilReady(url: string, database: string, server: ChildProcess, folder: string): Promise<void> {
+async function waitUntilReady(
+  url: string,
+  database: string,
+  server: ChildProcess,
+  folder: string,
+): Promise<void> {
   const deadlineMs = systemClock.monotonicMs() + 60_000; // recovery after a crash takes its time
   for (;;) {
     if (server.exitCode !== null || server.signalCode !== null) {
@@ -145,7 +166,8 @@ async function waitUntilReady(url: string, database: string, server: ChildProces
       if (known.rowCount === 0) await client.query(`create database ${client.escapeIdentifier(database)}`);
       return;
     } catch (error) {
-      if (systemClock.monotonicMs() > deadlineMs) throw failed('the server does not accept connections', error);
+      if (systemClock.monotonicMs() > deadlineMs)
+        throw failed('the server does not accept connections', error);
     } finally {
       await client.end().catch(() => undefined); // it was never connected
     }
@@ -153,22 +175,34 @@ async function waitUntilReady(url: string, database: string, server: ChildProces
   }
 }
 
-/** A server that outlived its parent still holds the data: it is stopped, never joined. */
+/**
+ * A server that outlived its parent still holds the data: it is stopped, never joined. When no process works in the
+ * data folder any more, a lock file that is left is stale even if its process number is in use: by another program,
+ * or by a zombie that nobody waits for.
+ */
 async function stopLeftOver(data: string): Promise<void> {
-  const pid = Number((await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')).split('\n')[0]);
-  if (!pid) return;
-  const isOurs = async () => {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    return commandLine.includes(data) && commandLine.includes('postgres');
-  };
-  if (!(await isOurs())) return;
-  process.kill(pid, 'SIGCONT');
-  process.kill(pid, 'SIGINT');
-  for (let tries = 0; await isOurs(); tries++) {
-    if (tries === 100) process.kill(pid, 'SIGKILL');
+  const lockFile = join(data, 'postmaster.pid');
+  const pid = Number((await readFile(lockFile, 'utf8').catch(() => '')).split('\n')[0]);
+  if (!pid || process.platform !== 'linux') return;
+  const left = await workingIn(data);
+  if (left.includes(pid)) {
+    process.kill(pid, 'SIGCONT');
+    process.kill(pid, 'SIGINT');
+  }
+  for (let tries = 0; (await workingIn(data)).length > 0; tries++) {
+    if (tries === 100) for (const each of await workingIn(data)) process.kill(each, 'SIGKILL');
     if (tries > 200) throw failed(`a left-over server (process ${pid}) does not end`);
     await systemClock.sleep(50);
   }
+  await rm(lockFile, { force: true });
+}
+
+/** Every process of a server has its data folder as the working directory; a zombie has none. */
+async function workingIn(data: string): Promise<number[]> {
+  const folder = await realpath(data);
+  const processes = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const places = await Promise.all(processes.map((pid) => readlink(`/proc/${pid}/cwd`).catch(() => '')));
+  return processes.filter((_, index) => places[index] === folder).map(Number);
 }
 
 interface Account {
@@ -182,18 +216,31 @@ async function accountFor(data: string): Promise<Account | undefined> {
   const owner = await stat(data).catch(() => undefined);
   if (owner && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid };
   const accounts = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
-  const account = ['postgres', 'nobody'].map((name) => accounts.find(([known]) => known === name)).find(Boolean);
-  if (!account) throw failed('PostgreSQL does not run as root, and there is neither a user postgres nor nobody');
+  const account = ['postgres', 'nobody']
+    .map((name) => accounts.find(([known]) => known === name))
+    .find(Boolean);
+  if (!account)
+    throw failed('PostgreSQL does not run as root, and there is neither a user postgres nor nobody');
   return { uid: Number(account[2]), gid: Number(account[3]) };
 }
 
-function spawnAs(account: Account | undefined, program: string, args: readonly string[], logFd: number): ChildProcess {
+function spawnAs(
+  account: Account | undefined,
+  program: string,
+  args: readonly string[],
+  logFd: number,
+): ChildProcess {
   const stdio = ['ignore', logFd, logFd] as const;
   const environment = { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' };
   const options = { stdio: [...stdio], env: environment, detached: true }; // Ctrl-C is for us, not for it
   if (process.platform !== 'linux') return spawn(program, args, options);
   const identity = account
-    ? [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--clear-groups', '--inh-caps=+dac_override'].concat(
+    ? [
+        `--reuid=${account.uid}`,
+        `--regid=${account.gid}`,
+        '--clear-groups',
+        '--inh-caps=+dac_override',
+      ].concat(
         // access(2) honours the capability only with this bit
         ['--ambient-caps=+dac_override', '--securebits=+no_setuid_fixup'],
       )

@@ -65,7 +65,8 @@ export function startListener(options: {
       handlers.onConnect?.();
       while (!lost.signal.aborted && !stop.signal.aborted) {
         await systemClock.sleep(probeMs, AbortSignal.any([lost.signal, stop.signal]));
-        if (!lost.signal.aborted && !stop.signal.aborted) await within(opened, () => opened.query('select 1'));
+        if (!lost.signal.aborted && !stop.signal.aborted)
+          await within(opened, () => opened.query('select 1'));
       }
     } finally {
       client = undefined;

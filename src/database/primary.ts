@@ -39,11 +39,15 @@ export function clientOptions(address: DatabaseAddress, host: Host, connectTimeo
 }
 
 /** Why this connection is not to the arbiter; undefined when it is. */
-export async function whyNotPrimary(client: pg.ClientBase, watch: TimelineWatch): Promise<string | undefined> {
+export async function whyNotPrimary(
+  client: pg.ClientBase,
+  watch: TimelineWatch,
+): Promise<string | undefined> {
   const row = (await client.query(facts)).rows[0];
   if (row.recovering) return 'is a standby';
   if (row.read_only === 'on') return 'is read-only';
-  if (row.timeline < watch.newest) return `is on timeline ${row.timeline}, older than ${watch.newest}: an old primary`;
+  if (row.timeline < watch.newest)
+    return `is on timeline ${row.timeline}, older than ${watch.newest}: an old primary`;
   watch.newest = row.timeline;
   return undefined;
 }
@@ -106,7 +110,8 @@ export function unavailable(detail: string, causes: readonly unknown[]): Holdfas
       })
     : new HoldfastError('ARBITER_UNAVAILABLE', `The arbiter cannot be reached: ${detail}.`, {
         cause: causes[0],
-        remedy: 'Check that PostgreSQL runs, that the address is right, and that one host is a writable primary.',
+        remedy:
+          'Check that PostgreSQL runs, that the address is right, and that one host is a writable primary.',
       });
 }
 

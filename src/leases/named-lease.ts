@@ -29,6 +29,9 @@ export async function acquireLease(
 
 /** False when it was no longer held under this token. */
 export async function releaseLease(query: Query, name: string, token: bigint): Promise<boolean> {
-  const [row] = await query<{ done: boolean }>('select holdfast.lease_release($1, $2) as done', [name, String(token)]);
+  const [row] = await query<{ done: boolean }>('select holdfast.lease_release($1, $2) as done', [
+    name,
+    String(token),
+  ]);
   return row?.done ?? false;
 }

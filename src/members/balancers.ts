@@ -28,7 +28,11 @@ export interface BalancerFacts {
 /** Rows of balancers that have been silent this long are removed by the others. */
 const forgetAfterSeconds = 3_600;
 
-export async function balancerHeartbeat(query: Query, name: string, facts: BalancerFacts): Promise<RoutingTable> {
+export async function balancerHeartbeat(
+  query: Query,
+  name: string,
+  facts: BalancerFacts,
+): Promise<RoutingTable> {
   const [row] = await query<{ routing: RoutingTable }>(
     `with seen as (
        insert into holdfast.balancer (name, facts, seen_at) values ($1, $2, holdfast.now())

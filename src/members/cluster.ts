@@ -16,9 +16,13 @@ export async function claimCluster(query: Query, name: string, newStickyKey: str
     [name, newStickyKey],
   );
   if (row && row.name !== name) {
-    throw new HoldfastError('CLUSTER_MISMATCH', `The arbiter belongs to the cluster "${row.name}", not "${name}".`, {
-      remedy: 'Use a database of its own for each cluster, or correct `cluster:` in the configuration.',
-    });
+    throw new HoldfastError(
+      'CLUSTER_MISMATCH',
+      `The arbiter belongs to the cluster "${row.name}", not "${name}".`,
+      {
+        remedy: 'Use a database of its own for each cluster, or correct `cluster:` in the configuration.',
+      },
+    );
   }
 }
 

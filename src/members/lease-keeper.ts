@@ -73,7 +73,9 @@ export class LeaseKeeper {
     if (!this.#membership || !this.#renewedAt) return 0;
     if (this.#options.clock.monotonicMs() < this.#graceEndsMs) return 0;
     const { ttlMs } = this.#options.lease;
-    return remainingMs(this.#renewedAt, this.#now(), { ttlMs, stopWorkMs: stopWorkMs(ttlMs) });
+    const leftMs = remainingMs(this.#renewedAt, this.#now(), { ttlMs, stopWorkMs: stopWorkMs(ttlMs) });
+    if (leftMs <= 0) this.#renewedAt = undefined; // over is over, even if somebody sets the wall clock back
+    return leftMs;
   }
 
   /** The member whose lease may be acted upon now. */
@@ -110,7 +112,10 @@ export class LeaseKeeper {
     this.#membership = undefined;
     if (!member) return;
     await leave(this.#options.query, member).catch((error) =>
-      this.#options.log.warn({ instance: member.instance, error: String(error) }, 'could not say goodbye to the arbiter'),
+      this.#options.log.warn(
+        { instance: member.instance, error: String(error) },
+        'could not say goodbye to the arbiter',
+      ),
     );
   }
 
@@ -135,7 +140,9 @@ export class LeaseKeeper {
       // Two kinds of time, each the cautious one: the watch may seem shorter than it was, and a gap longer.
       const unbroken = watchedSince && elapsedMs(watchedSince.lastAnswer, sentAt) <= lease.ttlMs / 2;
       const watchedLongEnough =
-        watchedSince && unbroken && sentAt.monotonicMs - watchedSince.fromMs > lease.ttlMs * (1 + clockRateTolerance);
+        watchedSince &&
+        unbroken &&
+        sentAt.monotonicMs - watchedSince.fromMs > lease.ttlMs * (1 + clockRateTolerance);
       const { state, facts } = this.#options.report();
       try {
         const result = await join(query, {
@@ -167,7 +174,11 @@ export class LeaseKeeper {
         const same = known && known.renewedAt === holder.renewedAt && known.timeline === holder.timeline;
         if (known && !same && known.timeline === holder.timeline) throw heldBy(instance, holder);
         const answeredAt = this.#now();
-        if (!known) log.info({ instance, holder: holder.facts }, `${instance} is held; waiting to see whether its holder lives`);
+        if (!known)
+          log.info(
+            { instance, holder: holder.facts },
+            `${instance} is held; waiting to see whether its holder lives`,
+          );
         watchedSince = {
           holder,
           fromMs: same && unbroken && watchedSince ? watchedSince.fromMs : answeredAt.monotonicMs,
@@ -223,7 +234,10 @@ export class LeaseKeeper {
 
   async #declareLost(witness: Membership, expired: { instance: string; token: bigint }): Promise<void> {
     if (await declareLost(this.#options.query, witness, expired)) {
-      this.#options.log.warn({ instance: expired.instance, by: witness.instance }, `declared ${expired.instance} lost`);
+      this.#options.log.warn(
+        { instance: expired.instance, by: witness.instance },
+        `declared ${expired.instance} lost`,
+      );
     }
   }
 
@@ -235,8 +249,13 @@ export class LeaseKeeper {
     }
     const woken = new AbortController();
     this.#wake = () => woken.abort();
-    const pauseMs = this.#options.lease.heartbeatMs * (0.95 + 0.1 * this.#options.random()) - elapsedMs(sentAt, this.#now());
-    await this.#options.clock.sleep(Math.max(10, pauseMs), AbortSignal.any([woken.signal, this.#stop.signal]));
+    const pauseMs =
+      this.#options.lease.heartbeatMs * (0.95 + 0.1 * this.#options.random()) -
+      elapsedMs(sentAt, this.#now());
+    await this.#options.clock.sleep(
+      Math.max(10, pauseMs),
+      AbortSignal.any([woken.signal, this.#stop.signal]),
+    );
   }
 
   #renewed(sentAt: Moment): void {
@@ -254,16 +273,21 @@ export class LeaseKeeper {
     const { clock, lease } = this.#options;
     while (!this.#stopped) {
       const leftMs = this.remainingMs();
-      if (leftMs <= 0) this.#expire('the lease could not be renewed in time');
+      if (leftMs > 0) this.#expiredTold = false;
+      else this.#expire('the lease could not be renewed in time');
       // Often enough that a machine which was suspended learns soon after it wakes.
-      await clock.sleep(leftMs > 0 ? Math.min(leftMs, lease.heartbeatMs / 4) : retryMs / 5, this.#stop.signal);
+      await clock.sleep(
+        leftMs > 0 ? Math.min(leftMs, lease.heartbeatMs / 4) : retryMs / 5,
+        this.#stop.signal,
+      );
     }
   }
 }
 
 /** The arbiter is away, or refuses for now (a password changed, a server that is starting): try again. */
 const isAway = (error: unknown): boolean =>
-  error instanceof HoldfastError && (error.code === 'ARBITER_UNAVAILABLE' || error.code === 'ARBITER_REFUSED');
+  error instanceof HoldfastError &&
+  (error.code === 'ARBITER_UNAVAILABLE' || error.code === 'ARBITER_REFUSED');
 
 function heldBy(instance: string, { facts, incarnation }: Holder): HoldfastError {
   return new HoldfastError(

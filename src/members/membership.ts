@@ -120,12 +120,10 @@ export async function declareLost(
   witness: Membership,
   lost: { readonly instance: string; readonly token: bigint },
 ): Promise<boolean> {
-  const [row] = await query<{ done: boolean }>('select holdfast.member_declare_lost($1, $2, $3, $4) as done', [
-    witness.instance,
-    String(witness.token),
-    lost.instance,
-    String(lost.token),
-  ]);
+  const [row] = await query<{ done: boolean }>(
+    'select holdfast.member_declare_lost($1, $2, $3, $4) as done',
+    [witness.instance, String(witness.token), lost.instance, String(lost.token)],
+  );
   return row?.done ?? false;
 }
 

@@ -38,13 +38,13 @@ test('P5: a process number that was used again does not pass for the old process
 });
 
 test('a process is alive until it ended, dead afterwards, and its zombie is dead', async (t) => {
-  // The inner shell ends while its parent, which became `sleep`, never waits for it.
-  const parent = spawn('/bin/sh', ['-c', 'sh -c "read -r _" & echo $!; exec sleep 600'], {
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
+  // The inner process stays a zombie: its parent does not come to wait for it.
+  const script = `
+    console.log(require('node:child_process').spawn('true', { stdio: 'ignore' }).pid);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);`;
+  const parent = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => parent.kill('SIGKILL'));
   const pid = Number(String((await once(parent.stdout, 'data'))[0]));
-  parent.stdin.end();
   const parentIdentity = processIdentity(parent.pid ?? 0);
   assert.ok(parentIdentity);
   await until(() => findProcess(pid)?.zombie === true);

@@ -57,7 +57,7 @@ const maven: Recognizer = async ({ names, read }) => {
     '',
   );
   const tag = (name: string, text = own) =>
-    new RegExp(`<${name}>\\s*([^<\\s]+)\\s*</${name}>`).exec(text)?.[1];
+    new RegExp(`<${name}>\\s*([^<\\s$]+)\\s*</${name}>`).exec(text)?.[1];
   const artifact = tag('artifactId') ?? 'application';
   const version = tag('version');
   const jar = `target/${tag('finalName', whole) ?? (version ? `${artifact}-${version}` : artifact)}.jar`;

@@ -68,7 +68,7 @@ function unavailable(message: string, remedy: string): HoldfastError {
 }
 
 const urlPassword = /([a-z][a-z0-9+.-]*:\/\/[^\s:@/?#]*):[^\s@/]*@/gi;
-const queryPassword = /([?&](?:password|sslpassword)=)[^&\s#]*/gi;
+const queryPassword = /([?&](?:password|sslpassword)=)[^&\s#"']*/gi;
 const secretName = /passw|pwd|secret|token|credential|api_?key|access_?key|private_?key|encryption_?key/i;
 
 /** Is a key of this name likely to hold something that must not be shown? */

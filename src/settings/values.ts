@@ -20,7 +20,7 @@ export function duration(minMs: number, maxMs: number) {
         const ms = parseDuration(value);
         return ms !== undefined && ms >= minMs && ms <= maxMs;
       },
-      { error: `expected a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}` },
+      { error: `expected a duration from ${formatDuration(minMs)} to ${formatDuration(maxMs)}`, abort: true },
     )
     .transform((value) => parseDuration(value) ?? 0);
 }
@@ -67,7 +67,7 @@ export interface Address {
 
 /** An address to listen on. `:8080` means every address of the machine. */
 export const listenAddress = text(expectedListen, hostPattern)
-  .refine((value) => addressOf(value) !== undefined, { error: expectedListen })
+  .refine((value) => addressOf(value) !== undefined, { error: expectedListen, abort: true })
   .transform((value): Address => addressOf(value) ?? { host: '127.0.0.1', port: 0 });
 
 function addressOf(value: string): Address | undefined {
@@ -80,7 +80,10 @@ function addressOf(value: string): Address | undefined {
 }
 
 /** A network such as 10.0.0.0/8; a single address is a network of one. */
-export const network = text('expected an address or a network such as 10.0.0.0/8 or fd00::/8').refine(
+export const network = text(
+  'expected an address or a network such as 10.0.0.0/8 or fd00::/8',
+  /^[\da-fA-F:.]+(\/\d+)?$/,
+).refine(
   (value) => {
     const [address = '', bits, ...more] = value.split('/');
     const version = isIP(address);

@@ -51,7 +51,8 @@ const isTest = (file: string): boolean => /\.(test|fixture)\.ts$/.test(file);
 
 function importsOf(file: string): string[] {
   const text = readFileSync(file, 'utf8');
-  const pattern = /(?:^|\n)\s*(?:import|export)\b[^;'"()]*?(?:from\s*)?['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]/g;
+  const pattern =
+    /(?:^|\n)\s*(?:import|export)\b[^;'"()]*?(?:from\s*)?['"]([^'"]+)['"]|import\(\s*['"]([^'"]+)['"]/g;
   return [...text.matchAll(pattern)].map((match) => match[1] ?? match[2] ?? '');
 }
 
@@ -81,7 +82,8 @@ test('an import goes down, or sideways by a listed edge, and never up', () => {
 
 test('the test kit imports no command', () => {
   const wrong = imports.filter(
-    ({ file, from, to }) => from === 'testing' && to.startsWith('.') && folderOf(resolve(root, dirname(file), to)) === 'cli',
+    ({ file, from, to }) =>
+      from === 'testing' && to.startsWith('.') && folderOf(resolve(root, dirname(file), to)) === 'cli',
   );
   assert.deepEqual(wrong, []);
 });
@@ -95,10 +97,14 @@ test('floor 0 does no I/O: it imports only modules that compute', () => {
 });
 
 test('floor 0 reads no clock and draws no random number', () => {
-  const forbidden = /\b(Date\.now|new Date\(\)|performance\.now|Math\.random|setTimeout|setInterval|randomBytes|randomUUID|process\.)/;
+  const forbidden =
+    /\b(Date\.now|new Date\(\)|performance\.now|Math\.random|setTimeout|setInterval|randomBytes|randomUUID|process\.)/;
   const wrong = ['protocol', 'support']
     .flatMap((folder) => filesBelow(join(source, folder)))
-    .filter((file) => !isTest(file) && forbidden.test(readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')))
+    .filter(
+      (file) =>
+        !isTest(file) && forbidden.test(readFileSync(file, 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')),
+    )
     .map((file) => relative(root, file));
   assert.deepEqual(wrong, []);
 });
@@ -110,5 +116,8 @@ test('only the database floor imports the PostgreSQL driver', () => {
 
 test('no file has a name that says nothing', () => {
   const names = /\/(utils?|helpers?|lib|types?|interfaces?|common|misc)\.ts$/;
-  assert.deepEqual(filesBelow(source).filter((file) => names.test(file)), []);
+  assert.deepEqual(
+    filesBelow(source).filter((file) => names.test(file)),
+    [],
+  );
 });

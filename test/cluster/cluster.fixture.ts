@@ -3,8 +3,8 @@
  * free ports. What a test kills, freezes or stops is real.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -71,7 +71,9 @@ export async function startCluster(
     errors += chunk;
   });
   const exited = new Promise<number | null>((done) => up.once('exit', (code) => done(code)));
-  void exited.then((code) => ready.reject(new Error(`up ended with ${code}: ${errors}${messages.join('\n')}`)));
+  void exited.then((code) =>
+    ready.reject(new Error(`up ended with ${code}: ${errors}${messages.join('\n')}`)),
+  );
   await ready.promise;
 
   const status = async (): Promise<Status> => {
@@ -118,7 +120,11 @@ export async function startCluster(
   };
 }
 
-async function configuration(options: { database?: string; instances?: number; extra?: string }): Promise<string> {
+async function configuration(options: {
+  database?: string;
+  instances?: number;
+  extra?: string;
+}): Promise<string> {
   const port = await freePort();
   return [
     'cluster: shop',
@@ -147,7 +153,11 @@ function freePort(): Promise<number> {
 }
 
 /** Asks again until the answer fits; a question that fails is asked again too. */
-export async function until<T>(ask: () => Promise<T>, fits: (answer: T) => boolean, limitMs = 15_000): Promise<T> {
+export async function until<T>(
+  ask: () => Promise<T>,
+  fits: (answer: T) => boolean,
+  limitMs = 15_000,
+): Promise<T> {
   const deadlineMs = performance.now() + limitMs;
   let last: unknown;
   do {

@@ -53,4 +53,5 @@ export function complaints(visits: readonly Visit[], user: string): string[] {
   return found;
 }
 
-export const slowestMs = (visits: readonly Visit[]): number => Math.max(...visits.map(({ tookMs }) => tookMs ?? 0));
+export const slowestMs = (visits: readonly Visit[]): number =>
+  Math.max(...visits.map(({ tookMs }) => tookMs ?? 0));

@@ -32,13 +32,20 @@ export interface Upstream {
   readonly head: Buffer;
 }
 
+export interface ConnectionOwner {
+  /** The balancer is about to stop: connections end with their response. */
+  isClosing(): boolean;
+  /** A refusal ends this connection; whatever still comes on it is not answered. */
+  onLastResponse(): void;
+}
+
 export class HttpDownstream implements Downstream {
   readonly #response: ServerResponse;
-  readonly #isClosing: () => boolean;
+  readonly #owner: ConnectionOwner;
 
-  constructor(response: ServerResponse, isClosing: () => boolean) {
+  constructor(response: ServerResponse, owner: ConnectionOwner) {
     this.#response = response;
-    this.#isClosing = isClosing;
+    this.#owner = owner;
     response.on('error', () => undefined); // the client went away; 'close' follows and says so
   }
 
@@ -58,7 +65,7 @@ export class HttpDownstream implements Downstream {
 
   respond(upstream: IncomingMessage, headers: string[], done: () => void): void {
     const response = this.#response;
-    if (this.#isClosing()) response.shouldKeepAlive = false;
+    if (this.#owner.isClosing()) response.shouldKeepAlive = false;
     response.writeHead(upstream.statusCode ?? 502, upstream.statusMessage ?? '', headers);
     pipeline(upstream, response, () => done());
     // The head goes out with the first piece of the body, unless that takes its time: then it goes alone.
@@ -73,7 +80,8 @@ export class HttpDownstream implements Downstream {
       response.destroy();
       return;
     }
-    const headers = refusalHeaders(refusal, close || this.#isClosing());
+    const headers = refusalHeaders(refusal, close || this.#owner.isClosing());
+    if (close) this.#owner.onLastResponse();
     response.writeHead(refusal.status, statusTexts[refusal.status] ?? '', headers);
     response.end(refusalBody(refusal));
   }

@@ -41,6 +41,7 @@ class EmbeddedEngine implements Engine {
   readonly #context: ExchangeContext;
   /** The latest exchange of each client connection. */
   readonly #latest = new WeakMap<Duplex, Exchange>();
+  /** Connections that were refused something and are being closed: nothing more is said on them. */
   readonly #refused = new WeakSet<Duplex>();
   /** Connections that the HTTP server gave away: it neither counts nor closes them any more. */
   readonly #upgraded = new Set<Socket>();
@@ -139,7 +140,11 @@ class EmbeddedEngine implements Engine {
 
   #onRequest(request: http.IncomingMessage, response: http.ServerResponse): void {
     request.on('error', () => undefined); // the client went away; the response's 'close' says so
-    const downstream = new HttpDownstream(response, () => this.#isClosing);
+    const { socket } = request;
+    const downstream = new HttpDownstream(response, {
+      isClosing: () => this.#isClosing,
+      onLastResponse: () => this.#refused.add(socket),
+    });
     this.#begin(request, downstream, undefined);
   }
 
@@ -191,6 +196,7 @@ class EmbeddedEngine implements Engine {
       else exchange.cut();
       return;
     }
+    if (this.#refused.has(socket)) return;
     if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
     else this.#refuseSocket(socket, clientErrorRefusal(error));
   }

@@ -295,12 +295,12 @@ export class Exchange {
   #responded(backend: Backend, response: IncomingMessage): void {
     this.#context.waiting.delete(this);
     this.#request.body?.release();
+    response.once('error', () => {
+      if (this.#isOver) return; // the client went away, and we broke off
+      backend.failed++;
+      backend.suspect();
+    });
     const done = () => {
-      // Cut before its end, and the client did not do it: the instance broke off in the middle.
-      if (!response.complete && !this.#isOver) {
-        backend.failed++;
-        backend.suspect();
-      }
       this.#end();
       this.#request.body?.discard();
     };

@@ -27,7 +27,14 @@ const answers: Record<string, Answer> = {
       const { method, url, rawHeaders } = request;
       response.setHeader('Content-Type', 'application/json');
       response.end(
-        JSON.stringify({ instance: name, method, url, rawHeaders, body: body.toString(), bytes: body.length }),
+        JSON.stringify({
+          instance: name,
+          method,
+          url,
+          rawHeaders,
+          body: body.toString(),
+          bytes: body.length,
+        }),
       );
       record({ done: url, bytes: body.length });
     });
@@ -86,7 +93,9 @@ const answers: Record<string, Answer> = {
 const handle = (request: http.IncomingMessage, response: http.ServerResponse) => {
   const url = new URL(request.url ?? '/', 'http://backend');
   request.on('error', () => undefined); // a balancer that goes away is part of the tests
-  if (url.pathname !== '/health') record({ method: request.method, url: request.url });
+  if (url.pathname !== '/health') {
+    record({ method: request.method, url: request.url, peerPort: request.socket.remotePort });
+  }
   const answer = answers[url.pathname];
   if (answer) answer(request, response, url);
   else response.writeHead(404).end();

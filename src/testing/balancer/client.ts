@@ -72,7 +72,11 @@ export interface CrowdReport {
 }
 
 /** Clients with a cookie each, asking one GET after the other over kept connections, until told to stop. */
-export function startCrowd(port: number, clients: number, path = '/whoami'): { stop(): Promise<CrowdReport> } {
+export function startCrowd(
+  port: number,
+  clients: number,
+  path = '/whoami',
+): { stop(): Promise<CrowdReport> } {
   const agent = new http.Agent({ keepAlive: true });
   const failures: string[] = [];
   let requests = 0;

@@ -14,7 +14,13 @@ import { type Ask, ask, type Reply } from './client.ts';
 /** One engine with real back-end processes, made for one test and gone with it. */
 export type StartEngine = (options: EngineOptions) => Promise<Engine>;
 
-export const testHealth = { path: '/health', everyMs: 1_000, timeoutMs: 500, unhealthyAfter: 2, healthyAfter: 2 };
+export const testHealth = {
+  path: '/health',
+  everyMs: 1_000,
+  timeoutMs: 500,
+  unhealthyAfter: 2,
+  healthyAfter: 2,
+};
 
 export const testStickyKey = Buffer.alloc(32, 'k').toString('base64url');
 
@@ -34,7 +40,11 @@ export class TestBackend {
   /** Starts the process, or starts it again on the same port. */
   async start(): Promise<void> {
     const program = join(import.meta.dirname, `backend${extname(import.meta.filename)}`);
-    const env = { BACKEND_NAME: this.instance, BACKEND_RECORD: this.recordFile, BACKEND_PORT: String(this.port) };
+    const env = {
+      BACKEND_NAME: this.instance,
+      BACKEND_RECORD: this.recordFile,
+      BACKEND_PORT: String(this.port),
+    };
     const child = fork(program, { env: { ...process.env, ...env } });
     this.#child = child;
     const [message] = (await once(child, 'message')) as [{ port: number }];
@@ -135,7 +145,11 @@ export interface SceneOptions {
 }
 
 /** Starts back ends and an engine that knows them; the test's end stops and removes all of it. */
-export async function setScene(t: TestContext, start: StartEngine, options: SceneOptions = {}): Promise<Scene> {
+export async function setScene(
+  t: TestContext,
+  start: StartEngine,
+  options: SceneOptions = {},
+): Promise<Scene> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-balancer-'));
   const backends: TestBackend[] = [];
   let engine: Engine | undefined;

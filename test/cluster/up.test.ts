@@ -1,0 +1,127 @@
+/** `holdfast up` as its users meet it: one per folder, clean on Ctrl-C, whole again after a `kill -9` of everything. */
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openClient } from './client.fixture.ts';
+import { processesOf, runHoldfast, startCluster, until } from './cluster.fixture.ts';
+
+test('up refuses a second one in the same folder, says what runs, and leaves nothing behind on Ctrl-C', async () => {
+  const cluster = await startCluster({ instances: 2 });
+  try {
+    const second = await runHoldfast(['up', '-c', cluster.configFile], cluster.folder);
+    assert.equal(second.code, 1);
+    assert.match(second.err, new RegExp(`already runs here: process ${cluster.process.pid}`));
+    assert.doesNotMatch(second.err, /at .*\.ts:\d+/);
+
+    const status = await cluster.status();
+    assert.deepEqual(Object.keys(status), [
+      'cluster',
+      'arbiter',
+      'balancers',
+      'instances',
+      'takeoverWorstCaseMs',
+    ]);
+    const keys = [
+      'instance',
+      'state',
+      'address',
+      'pid',
+      'agentPid',
+      'incarnation',
+      'leaseRemainingMs',
+      'revision',
+      'sessions',
+    ];
+    for (const key of keys) assert.ok(key in (status.instances[0] ?? {}), key);
+    const page = await fetch((status.instances[0] as unknown as { healthPage: string }).healthPage);
+    assert.equal(page.status, 200);
+    assert.equal(await page.text(), 'OK\n');
+
+    const startMs = performance.now();
+    assert.equal(await cluster.interrupt(), 0);
+    assert.ok(performance.now() - startMs < 8_000, 'it took too long to stop');
+    assert.deepEqual(
+      await until(
+        async () => processesOf(cluster.folder),
+        (left) => left.length === 0,
+        2_000,
+      ),
+      [],
+    );
+  } finally {
+    await cluster.dispose();
+  }
+});
+
+test('P5: after a kill -9 of everything a new up finds its data and is whole again', async () => {
+  const first = await startCluster({ instances: 2 });
+  const client = openClient(first.url);
+  try {
+    await client.post('/login', { user: 'ada' });
+    await client.post('/basket', { item: 'teapot' });
+    for (const line of processesOf(first.folder)) {
+      try {
+        process.kill(Number.parseInt(line, 10), 'SIGKILL');
+      } catch {
+        // it died with the one before it
+      }
+    }
+    await until(
+      async () => processesOf(first.folder),
+      (left) => left.length === 0,
+    );
+    const second = await startCluster({ folder: first.folder });
+    try {
+      await second.allUp();
+      assert.equal((await client.get('/whoami')).body.user, 'ada');
+      assert.match(JSON.stringify((await client.get('/basket')).body), /teapot/);
+    } finally {
+      await second.interrupt();
+    }
+  } finally {
+    client.close();
+    await first.dispose();
+  }
+});
+
+test('P3: a second agent of a name that is held is refused with a message that says who holds it', async () => {
+  const cluster = await startCluster({ instances: 2 });
+  try {
+    const { agentPid } = await cluster.instance('shop-1');
+    const { url } = JSON.parse(await readFile(join(cluster.folder, '.holdfast/arbiter.json'), 'utf8'));
+    const elsewhere = await mkdtemp(join(tmpdir(), 'holdfast-second-'));
+    const second = await runHoldfast(['agent', '--instance', 'shop-1', '--state', elsewhere], elsewhere, {
+      ...process.env,
+      HOLDFAST_DATABASE: url,
+    });
+    await rm(elsewhere, { recursive: true });
+    assert.equal(second.code, 1);
+    assert.match(second.err, new RegExp(`shop-1 is held by a live agent: process ${agentPid} on `));
+    assert.equal((await cluster.instance('shop-1')).state, 'up');
+  } finally {
+    await cluster.dispose();
+  }
+});
+
+test('P10: a mistake in the configuration names file, line, column and the nearest key, and starts nothing', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-mistake-'));
+  const file = join(folder, 'holdfast.yaml');
+  await writeFile(file, 'cluster: shop\napp:\n  comand: node server.js\n');
+  const { code, err } = await runHoldfast(['up', '-c', file], folder);
+  await rm(folder, { recursive: true });
+  assert.equal(code, 1);
+  assert.match(err, /holdfast\.yaml:3:3/);
+  assert.match(err, /command/);
+  assert.doesNotMatch(err, /at .*\.ts:\d+/);
+});
+
+test('usage errors end with code 2 and help ends with code 0', async () => {
+  const wrong = await runHoldfast(['statsu'], tmpdir());
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.err, /Did you mean status/);
+  const help = await runHoldfast(['--help'], tmpdir());
+  assert.equal(help.code, 0);
+  assert.match(help.out, /holdfast up/);
+});

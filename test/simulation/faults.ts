@@ -1,0 +1,151 @@
+/** The faults of a simulation: what each does, and how a seed strings them together. */
+import type { Random } from '../../src/testing/simulation/random.ts';
+import { lease, type SimulatedAgent } from './agent.ts';
+import { type MessageFault, messageFaults } from './arbiter.ts';
+import type { World } from './world.ts';
+
+export const faultKinds = [
+  'messages fail',
+  'agent frozen',
+  'agent suspended',
+  'agent crashes, restarts with proof',
+  'agent crashes, restarts without proof',
+  'agent crashes for good',
+  'agent leaves, another comes',
+  'rival with the same name',
+  'wall clock set',
+  'one agent partitioned',
+  'all agents partitioned',
+  'arbiter frozen',
+  'arbiter restarted',
+  'failover that lost a tail',
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+/** Message faults may linger for seven seconds, so they end earlier than the others. */
+export const faultsEndMs = 40_000;
+const messageFaultsEndMs = 33_000;
+
+const living = (world: World): SimulatedAgent[] =>
+  world.agents.filter((agent) => !agent.machine.isDead && agent.ended === 'no');
+
+type Deed = (world: World, random: Random, startMs: number, endMs: number) => void | Promise<void>;
+
+/** Does something to one agent; afterwards the trouble may explain a lost request's deadline and one retry. */
+const toOneAgent =
+  (deed: (agent: SimulatedAgent, world: World, random: Random, endMs: number) => void): Deed =>
+  (world, random, _startMs, endMs) => {
+    const agents = living(world);
+    if (agents.length > 0) deed(random.pick(agents), world, random, endMs);
+  };
+
+const troubled = (agent: SimulatedAgent, untilMs: number): void => {
+  agent.troubledUntilMs = Math.max(agent.troubledUntilMs, untilMs);
+};
+
+const crash = (restart: 'with proof' | 'without proof' | 'never'): Deed =>
+  toOneAgent((agent, world, random) => {
+    agent.machine.die();
+    const { instance, agentId } = agent;
+    if (restart === 'never') return;
+    const provedDead = restart === 'with proof' ? [agentId] : [];
+    const pauseMs = random.between(50, 4_000);
+    world.time.at(Math.min(faultsEndMs, world.time.nowMs() + pauseMs), () => world.addAgent(instance, provedDead));
+  });
+
+function partition(world: World, agents: readonly SimulatedAgent[], endMs: number): void {
+  for (const agent of agents) {
+    agent.partitioned = true;
+    troubled(agent, endMs + (agents.length > 1 ? 0 : 3_100));
+  }
+  world.time.at(endMs, () => {
+    for (const agent of agents) agent.partitioned = false;
+  });
+}
+
+/** One outage of the arbiter at a time: a second begins when the first is over. */
+const arbiterOutage =
+  (deed: (world: World, random: Random, endMs: number) => void | Promise<void>): Deed =>
+  (world, random, startMs, endMs) => {
+    if (world.arbiterBusyUntilMs > startMs) return;
+    world.arbiterBusyUntilMs = endMs + 2_000;
+    return deed(world, random, endMs);
+  };
+
+export const deeds: Record<FaultKind, Deed> = {
+  'messages fail': (world, random, startMs, endMs) => {
+    const agents = random.chance(0.5) ? living(world) : living(world).slice(0, 1);
+    world.messageFaults.push({
+      agents: new Set(agents.map(({ agentId }) => agentId)),
+      kinds: random.chance(0.5) ? [random.pick(messageFaults)] : messageFaults,
+      probability: random.between(0.2, 0.9),
+      startMs,
+      endMs: Math.min(endMs, messageFaultsEndMs),
+    });
+  },
+  'agent frozen': toOneAgent((agent, world, _random, endMs) => {
+    agent.machine.freeze();
+    troubled(agent, endMs + 3_100);
+    world.time.at(endMs, () => agent.machine.wake());
+  }),
+  'agent suspended': toOneAgent((agent, world, _random, endMs) => {
+    agent.machine.suspend();
+    troubled(agent, endMs + 3_100);
+    world.time.at(endMs, () => agent.machine.wake());
+  }),
+  'agent crashes, restarts with proof': crash('with proof'),
+  'agent crashes, restarts without proof': crash('without proof'),
+  'agent crashes for good': crash('never'),
+  'agent leaves, another comes': toOneAgent((agent, world, random) => {
+    agent.ended = 'left';
+    void agent.keeper.close();
+    const comesMs = world.time.nowMs() + random.between(10, 3_000);
+    world.time.at(comesMs, () => world.addAgent(agent.instance, []));
+  }),
+  'rival with the same name': toOneAgent((agent, world) => world.addAgent(agent.instance, [])),
+  'wall clock set': toOneAgent((agent, _world, random) => {
+    const byMs = random.pick([1, -1]) * 10 ** random.between(1, 7);
+    // Set back in its sleep, a machine could not know by any clock that it slept: the one thing that is assumed away.
+    if (byMs > 0 || agent.machine.isAwake) agent.machine.setWallClock(byMs);
+  }),
+  'one agent partitioned': toOneAgent((agent, world, _random, endMs) => partition(world, [agent], endMs)),
+  'all agents partitioned': (world, _random, _startMs, endMs) => partition(world, living(world), endMs),
+  'arbiter frozen': arbiterOutage((world, _random, endMs) => {
+    world.arbiter.freeze();
+    world.time.at(endMs, () => world.arbiter.thaw());
+  }),
+  'arbiter restarted': arbiterOutage((world, _random, endMs) => {
+    world.arbiter.stop();
+    world.time.at(endMs, () => world.arbiter.start());
+  }),
+  'failover that lost a tail': arbiterOutage(async (world, random, endMs) => {
+    await world.arbiter.cutReplication();
+    const [startMs, clockOffsetMs] = [world.time.nowMs(), random.between(-500, 1_500)];
+    const diesMs = startMs + random.next() * (endMs - startMs);
+    world.time.at(diesMs, () => world.arbiter.stop());
+    world.time.at(endMs, () => world.promote(clockOffsetMs));
+  }),
+};
+
+/** Plans a seed's faults: a few, of random kinds, at random moments, some of them at the same time. */
+export function planFaults(world: World, random: Random): void {
+  const count = 3 + Math.floor(random.between(0, 6));
+  for (let index = 0; index < count; index++) {
+    const kind = random.pick(faultKinds);
+    const startMs = random.between(6_000, faultsEndMs - 2_000);
+    const durationMs = random.chance(0.5) ? random.between(100, lease.ttlMs) : random.between(lease.ttlMs, 15_000);
+    const endMs = Math.min(faultsEndMs, startMs + durationMs);
+    world.time.at(startMs, () => {
+      world.happened(kind);
+      return deeds[kind](world, random, startMs, endMs);
+    });
+  }
+}
+
+export interface MessageFaultWindow {
+  readonly agents: ReadonlySet<string>;
+  readonly kinds: readonly MessageFault[];
+  readonly probability: number;
+  readonly startMs: number;
+  readonly endMs: number;
+}
