@@ -69,6 +69,13 @@ class Visitor {
     return this.ask(instance, path, { method: 'POST', body, headers: { accept: 'text/html', ...headers } });
   }
 
+  /** Another browser with the same cookies. */
+  copy(): Visitor {
+    const copy = new Visitor();
+    for (const [name, value] of this.cookies) copy.cookies.set(name, value);
+    return copy;
+  }
+
   static async loggedIn(instance: Instance, user: string): Promise<Visitor> {
     const visitor = new Visitor();
     assert.equal((await visitor.post(instance, '/login', { user })).status, 200);
@@ -77,6 +84,7 @@ class Visitor {
 }
 
 let postgres: TestPostgres;
+let databaseUrl: string;
 let files: string;
 let one: Instance;
 let two: Instance;
@@ -117,6 +125,14 @@ async function eventually(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) assert.ok(performance.now() < deadlineMs, 'settled within ten seconds');
 }
 
+/** The status, or undefined where the connection was refused or closed. */
+function outcomeOf(answer: Promise<Response>): Promise<number | undefined> {
+  return answer.then(
+    ({ status }) => status,
+    () => undefined,
+  );
+}
+
 async function errorOf(response: Response): Promise<string> {
   const { error } = (await response.json()) as { error: string };
   return error;
@@ -125,7 +141,7 @@ async function errorOf(response: Response): Promise<string> {
 before(async () => {
   postgres = await startTestPostgres();
   files = await mkdtemp(join(tmpdir(), 'holdfast-shop-'));
-  const databaseUrl = await postgres.createDatabase();
+  databaseUrl = await postgres.createDatabase();
   [one, two] = await Promise.all([
     startInstance('shop-1', databaseUrl),
     startInstance('shop-2', databaseUrl),
@@ -183,27 +199,22 @@ suite('A visitor and two instances', () => {
   test('P6: after logging out the old cookie is nobody, on either instance, whatever is still under way', async () => {
     const ada = await Visitor.loggedIn(one, 'Ada');
     await ada.get(two, '/whoami');
-    const stolen = new Visitor();
-    for (const [name, value] of ada.cookies) stolen.cookies.set(name, value);
+    const stolen = ada.copy();
     const underWay = [one, two, one, two].map((instance) => stolen.ask(instance, '/whoami'));
     assert.equal((await ada.post(one, '/logout', {})).status, 200);
     await Promise.all(underWay);
-    for (const instance of [one, two]) {
-      const late = new Visitor();
-      for (const [name, value] of stolen.cookies) late.cookies.set(name, value);
-      const { user, visits } = (await late.get(instance, '/whoami')) as { user: null; visits: number };
-      assert.deepEqual([user, visits], [null, 0]);
-    }
+    assert.deepEqual(await stolen.copy().get(one, '/whoami'), { user: null, instance: 'shop-1', visits: 0 });
+    // The other instance hears of it.
+    await eventually(async () => ((await stolen.copy().get(two, '/')) as { user: unknown }).user === null);
+    assert.deepEqual(await stolen.copy().get(two, '/whoami'), { user: null, instance: 'shop-2', visits: 0 });
   });
 
   test('logging in gives a new session id, so that a planted one is worth nothing', async () => {
     const mallory = await Visitor.loggedIn(one, 'Mallory');
-    const victim = new Visitor();
-    for (const [name, value] of mallory.cookies) victim.cookies.set(name, value);
+    const victim = mallory.copy();
     assert.equal((await victim.post(two, '/login', { user: 'Ada' })).status, 200);
     assert.deepEqual(await victim.get(one, '/whoami'), { user: 'Ada', instance: 'shop-1', visits: 1 });
-    const { user } = (await mallory.get(one, '/whoami')) as { user: string | null };
-    assert.equal(user, null);
+    await eventually(async () => ((await mallory.copy().get(one, '/')) as { user: unknown }).user === null);
   });
 
   test('who only looks around gets no session and no cookie', async () => {
@@ -432,7 +443,7 @@ suite('When something stops', () => {
       await postgres.start();
     }
     await eventually(async () => {
-      const response = await ada.ask(two, '/basket');
+      const response = await ada.copy().ask(two, '/basket');
       return response.ok && ((await response.json()) as { items: string[] }).items.length === 2;
     });
     assert.deepEqual(await ada.get(two, '/whoami'), { user: 'Ada', instance: 'shop-2', visits: 3 });
@@ -455,17 +466,27 @@ suite('When something stops', () => {
       postgres.thaw();
     }
     await eventually(async () => {
-      const response = await ada.ask(two, '/');
+      const response = await ada.copy().ask(two, '/');
       return response.ok && ((await response.json()) as { visits: number }).visits === 2;
     });
   });
 
-  test('an instance that is told to stop ends with 0, and the other goes on', async () => {
-    const ada = await Visitor.loggedIn(one, 'Ada');
-    one.process.kill('SIGTERM');
-    const [exitCode] = await once(one.process, 'exit');
+  test('an instance that is told to stop finishes what is under way, ends with 0, and the other goes on', async () => {
+    const three = await startInstance('shop-3', databaseUrl);
+    const ada = await Visitor.loggedIn(three, 'Ada');
+    const keys = Array.from({ length: 20 }, (_, index) => `n${index}`);
+    const answers = keys.map((key) => ada.copy().post(three, '/notes', { key, value: key }));
+    await Promise.race(answers);
+    three.process.kill('SIGTERM');
+    const [[exitCode], ...settled] = await Promise.all([
+      once(three.process, 'exit'),
+      ...answers.map(outcomeOf),
+    ]);
     assert.equal(exitCode, 0);
-    assert.deepEqual(await ada.get(two, '/whoami'), { user: 'Ada', instance: 'shop-2', visits: 1 });
+    const kept = keys.filter((_, index) => settled[index] === 200);
+    assert.ok(kept.length > 0);
+    const { notes } = (await ada.copy().get(two, '/notes')) as { notes: Record<string, string> };
+    for (const key of kept) assert.equal(notes[key], key);
   });
 
   test('P10: a mistake in the environment is named in one line', async () => {

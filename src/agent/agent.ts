@@ -89,17 +89,14 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         onOutput,
         beforeRun: async (pid) => {
           const processGroup = processIdentity(pid);
-          await writeRecord(stateFolder, instance, {
-            agentId,
-            agent,
-            port,
-            ...(processGroup ? { processGroup } : {}),
-          });
+          if (!processGroup) throw new Error(`the new process ${pid} ended before it ran`);
+          await writeRecord(stateFolder, instance, { agentId, agent, port, processGroup });
         },
       });
     },
     check: (address) => checkHealth({ ...address, path: health.path, timeoutMs: health.timeoutMs }),
     health,
+    restart: configuration.app.restart,
     killAfterMs: stopping.killMs,
     mayRestart: configuration.app.platform !== 'external',
     clock,
@@ -144,7 +141,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           `${instance} joined as incarnation ${member.incarnation}`,
         );
         started.resolve();
-        for (const dead of deaths.dead) void removeRecord(stateFolder, instance, dead);
+        const replaced = [...deaths.dead, ...deaths.unproved.map((one) => one.agentId)];
+        for (const former of replaced) void removeRecord(stateFolder, instance, former);
       },
       renewed({ maintenance }) {
         intentions.maintenance = maintenance;

@@ -5,7 +5,13 @@
  */
 import type { CheckResult, OutputLine, RunningInstance } from '../platform/index.ts';
 import { type HealthState, type HealthThresholds, observeHealth, unknownHealth } from '../protocol/health.ts';
-import { decideRestart, describeCrashLoop, noExits, type RestartHistory } from '../protocol/restart.ts';
+import {
+  decideRestart,
+  describeCrashLoop,
+  noExits,
+  type RestartHistory,
+  type RestartRules,
+} from '../protocol/restart.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 
@@ -17,11 +23,12 @@ export interface InstanceKeeperOptions {
     readonly everyMs: number;
     /** From the start to the first good answer; past it the instance is started again. */
     readonly startWithinMs: number;
-    /** An instance that was healthy and has not answered for so long is killed and started again; undefined: never. */
-    readonly restartAfterMs: number | undefined;
+    /** An instance that was healthy and has not answered for so long is killed and started again; Infinity: never. */
+    readonly restartAfterMs: number;
   };
   /** False where somebody else runs the instance: then it is only watched. */
   readonly mayRestart: boolean;
+  readonly restart: RestartRules;
   readonly killAfterMs: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -70,12 +77,13 @@ export class InstanceKeeper {
       const exit = await this.#oneLife();
       if (this.#stop.signal.aborted) return;
       const nowMs = clock.monotonicMs();
-      const decision = decideRestart(this.#history, {
+      const exited = {
         atMs: nowMs,
         healthyForMs: this.#healthySinceMs === undefined ? 0 : nowMs - this.#healthySinceMs,
         description: exit,
         lastLines: this.#lastLines,
-      });
+      };
+      const decision = decideRestart(this.#history, exited, this.#options.restart);
       this.#history = decision.history;
       this.#set(unknownHealth, exit);
       const when = decision.pauseMs === 0 ? 'at once' : `in ${(decision.pauseMs / 1000).toFixed(1)} s`;
@@ -153,7 +161,7 @@ export class InstanceKeeper {
       }
       const silentForMs = nowMs - (lastGoodMs ?? startedAtMs);
       const limitMs = lastGoodMs === undefined ? health.startWithinMs : health.restartAfterMs;
-      if (this.#options.mayRestart && limitMs !== undefined && silentForMs >= limitMs) {
+      if (this.#options.mayRestart && silentForMs >= limitMs) {
         life.kill();
         return `gave no good answer for ${Math.round(silentForMs / 1000)} s and was killed`;
       }

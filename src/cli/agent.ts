@@ -98,10 +98,11 @@ async function environmentFor(configuration: Configuration, instance: string, da
   const { app, sessions, files } = configuration;
   const configured: Record<string, string> = {};
   for (const [name, value] of Object.entries(app.environment)) {
-    configured[name] = typeof value === 'string' ? value : await resolveSecret(value);
+    configured[name] =
+      typeof value === 'string' ? value : await resolveSecret(value, `app.environment.${name}`);
   }
   const { encryptionKey, ...sessionTimes } = sessions;
-  const key = encryptionKey && (await resolveSecret(encryptionKey));
+  const key = encryptionKey && (await resolveSecret(encryptionKey, 'sessions.encryptionKey'));
   const facts = {
     instance,
     cluster: configuration.cluster,

@@ -7,8 +7,9 @@ import { createWriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../database/clock.ts';
-import { parentDeathSignalPrefix } from '../platform/index.ts';
+import { holdGroup, parentDeathSignalPrefix } from '../platform/index.ts';
 import { decideRestart, noExits } from '../protocol/restart.ts';
+import { silentLog } from '../support/log.ts';
 
 export interface PartOptions {
   readonly name: string;
@@ -68,6 +69,9 @@ export function startPart(options: PartOptions): Part {
         ),
       );
     });
+    if (started.pid === undefined) return;
+    const handle = await holdGroup(started.pid, silentLog);
+    void ended.then(() => handle.release());
   }
 
   async function keepRunning(): Promise<void> {

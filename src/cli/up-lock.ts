@@ -23,7 +23,8 @@ export async function takeUpLock(stateFolder: string): Promise<UpLock> {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       const owner = await readOwner(path);
-      if (owner && isAlive(owner) !== 'dead') throw alreadyRunning(owner, stateFolder);
+      const liveness = owner ? isAlive(owner) : 'dead';
+      if (owner && liveness !== 'dead') throw alreadyRunning(owner, liveness, path);
       await rm(path, { force: true });
     }
   }
@@ -41,10 +42,19 @@ async function readOwner(path: string): Promise<ProcessIdentity | undefined> {
   }
 }
 
-function alreadyRunning(owner: ProcessIdentity, stateFolder: string): HoldfastError {
+function alreadyRunning(owner: ProcessIdentity, liveness: 'alive' | 'unknown', path: string): HoldfastError {
+  if (liveness === 'unknown') {
+    return new HoldfastError(
+      'ALREADY_RUNNING',
+      `Another container may be running \`holdfast up\` here (${path}).`,
+      {
+        remedy: `From here its processes cannot be seen. If nothing runs there any more, delete ${path}.`,
+      },
+    );
+  }
   return new HoldfastError(
     'ALREADY_RUNNING',
-    `\`holdfast up\` already runs here: process ${owner.pid} (${stateFolder}).`,
+    `\`holdfast up\` already runs here: process ${owner.pid} (${path}).`,
     {
       remedy: `See it with \`holdfast status\`; stop it with Ctrl-C in its terminal or \`kill ${owner.pid}\`.`,
     },

@@ -11,7 +11,7 @@ export interface LineSplitter {
   end(): string[];
 }
 
-export const defaultLineLimit = 16_384;
+const defaultLineLimit = 16_384;
 
 export function lineSplitter(limit: number = defaultLineLimit): LineSplitter {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { SessionOptions } from 'express-session';
-import { holdResponse } from './held-response.ts';
+import { holdResponse, responseMethods } from './held-response.ts';
 import { newRequestContext, requestContext } from './request-context.ts';
 import type { SessionCore } from './session-core.ts';
 import { SessionStore } from './session-store.ts';
@@ -49,6 +49,7 @@ export function expressSessions(
     if (request.session) return next();
     const context = newRequestContext(cookieNamed(request.headers.cookie, versionCookieName));
     const headersBefore = response.getHeaders();
+    const plain = responseMethods(response);
     const inContext = <T>(work: () => T): T => requestContext.run(context, work);
 
     // Below express-session's own patches, so that its session cookie is already set when this runs.
@@ -67,10 +68,10 @@ export function expressSessions(
           response,
           () => inContext(() => commit(store, request, originalId, settings)),
           (failure) => {
-            if (request.session) store.abandon(request.session);
             forgetAnswer(response, headersBefore);
             next(failure);
           },
+          plain,
         );
         next();
       }),

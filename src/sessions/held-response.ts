@@ -9,15 +9,27 @@ import type { ServerResponse } from 'node:http';
 
 const heldMethods = ['writeHead', 'flushHeaders', 'write', 'end'] as const;
 type HeldMethod = (typeof heldMethods)[number];
+export type ResponseMethods = Record<HeldMethod, (...args: unknown[]) => unknown>;
 
-/** `prepare` runs before the first byte and once more before the end; undefined means that nothing needs waiting. */
+/** The methods as they are now. */
+export function responseMethods(response: ServerResponse): ResponseMethods {
+  const target = response as unknown as ResponseMethods;
+  return Object.fromEntries(heldMethods.map((name) => [name, target[name]])) as ResponseMethods;
+}
+
+/**
+ * `prepare` runs before the first byte and once more before the end; undefined means that nothing needs waiting.
+ * When it fails, what was held is forgotten, and the answer to the error goes out by the `plain` methods: who
+ * patched the response in between would try to save the session again.
+ */
 export function holdResponse(
   response: ServerResponse,
   prepare: () => Promise<void> | undefined,
   onError: (error: unknown) => void,
+  plain: ResponseMethods,
 ): void {
-  const target = response as unknown as Record<HeldMethod, (...args: unknown[]) => unknown>;
-  const original = Object.fromEntries(heldMethods.map((name) => [name, target[name]])) as typeof target;
+  const target = response as unknown as ResponseMethods;
+  let below = responseMethods(response);
   let state: 'unsent' | 'holding' | 'sending' | 'over' = 'unsent';
   let held: { method: HeldMethod; args: unknown[] }[] = [];
 
@@ -33,7 +45,7 @@ export function holdResponse(
     held = [];
     let wantsDrain = false;
     for (const { method, args } of calls) {
-      const result = original[method].apply(response, args);
+      const result = below[method].apply(response, args);
       wantsDrain = method === 'write' && result === true;
     }
     if (wantsDrain) response.emit('drain');
@@ -42,6 +54,7 @@ export function holdResponse(
   function fail(error: unknown): void {
     state = 'over';
     held = [];
+    below = plain;
     showAsSent(response, false);
     onError(error);
   }
@@ -50,7 +63,7 @@ export function holdResponse(
     target[method] = (...args) => {
       if (state === 'holding') return hold(method, args);
       if (state === 'over' || (state === 'sending' && method !== 'end'))
-        return original[method].apply(response, args);
+        return below[method].apply(response, args);
       let waiting: Promise<void> | undefined;
       try {
         waiting = prepare();
@@ -59,7 +72,7 @@ export function holdResponse(
       }
       if (!waiting) {
         state = method === 'end' ? 'over' : 'sending';
-        return original[method].apply(response, args);
+        return below[method].apply(response, args);
       }
       state = 'holding';
       showAsSent(response, true);

@@ -96,6 +96,7 @@ export class SessionCore {
   readonly #options: CoreOptions;
   readonly #watch: ArbiterWatch;
   #clockOffsetMs: number;
+  #listening = false;
 
   constructor(options: CoreOptions) {
     this.#options = options;
@@ -111,7 +112,13 @@ export class SessionCore {
     });
     this.listener = options.arbiter.listen([sessionChannel], {
       onNotify: (_channel, idHash) => this.cache.drop(idHash),
-      onConnect: () => this.cache.clear(),
+      onConnect: () => {
+        this.cache.clear(); // what was revoked in between is unknown
+        this.#listening = true;
+      },
+      onDisconnect: () => {
+        this.#listening = false;
+      },
     });
   }
 
@@ -404,7 +411,7 @@ export class SessionCore {
     const jumped = Math.abs(offsetMs - this.#clockOffsetMs) > 1_000;
     this.#clockOffsetMs = offsetMs;
     if (jumped) this.cache.clear();
-    return !jumped && nowMs - this.listener.lastHeardMs() < listenerFreshMs;
+    return this.#listening && !jumped && nowMs - this.listener.lastHeardMs() < listenerFreshMs;
   }
 }
 

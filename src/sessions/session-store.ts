@@ -29,7 +29,6 @@ export class SessionStore extends EventEmitter {
   readonly #signer: VersionSigner | undefined;
   readonly #snapshots = new WeakMap<object, Snapshot>();
   readonly #saving = new WeakMap<object, Promise<void>>();
-  readonly #abandoned = new WeakSet<object>();
   #classes: SessionClasses | undefined;
 
   constructor(core: SessionCore, signer?: VersionSigner) {
@@ -93,10 +92,6 @@ export class SessionStore extends EventEmitter {
 
   /** Says that the session was used; writes nothing else. Calls back at once unless it must not wait for the batch. */
   touch(id: string, session: object, callback: Callback = done): void {
-    if (this.#abandoned.has(session)) {
-      callback();
-      return;
-    }
     try {
       const waiting = this.#core.touch(id, session, this.snapshotOf(id, session));
       if (waiting) waiting.then(() => callback(), callback);
@@ -150,15 +145,10 @@ export class SessionStore extends EventEmitter {
     return this.#core.changes(session, this.snapshotOf(id, session)) !== undefined;
   }
 
-  /** Its request failed: nothing of this object is saved any more. */
-  abandon(session: object): void {
-    this.#abandoned.add(session);
-  }
-
   /** The value of the version cookie for this response, if the user has another one. */
   versionCookie(id: string, session: object): string | undefined {
     const snapshot = this.snapshotOf(id, session);
-    if (!this.#signer || !snapshot || snapshot.ended || this.#abandoned.has(session)) return undefined;
+    if (!this.#signer || !snapshot || snapshot.ended) return undefined;
     const value = this.#signer.sign(hashSessionId(id), snapshot.tag);
     return value === requestContext.getStore()?.versionCookie ? undefined : value;
   }

@@ -32,7 +32,7 @@ export async function writeInitialConfiguration(directory: string): Promise<Init
   return { path, text, findings };
 }
 
-export function initialConfiguration(findings: Findings, schema: string): string {
+function initialConfiguration(findings: Findings, schema: string): string {
   const { cluster, application, evidence, advice, platform, command, healthPath } = findings;
   const value = (text: string) => stringify(text, { lineWidth: 0, blockQuote: false }).trimEnd();
   const comments = (lines: readonly string[], indent = '') =>

@@ -177,7 +177,7 @@ function yamlProblems(document: Document.Parsed): PlacedProblem[] {
       const seen = new Set<string>();
       for (const { key } of map.items) {
         const offset = offsetOf(key) ?? offsetOf(map) ?? 0;
-        if (!isScalar(key)) {
+        if (!isScalar(key) || (typeof key.value === 'object' && key.value !== null)) {
           problems.push({ offset, text: 'expected a plain key, found a list, map or alias as key' });
           continue;
         }

@@ -122,7 +122,7 @@ function hasValue(value: unknown, path: Path): boolean {
   return valueAt(value, path) !== undefined;
 }
 
-export function valueAt(document: unknown, path: Path): unknown {
+function valueAt(document: unknown, path: Path): unknown {
   let value = document;
   for (const segment of path) {
     if (value === null || typeof value !== 'object' || !Object.hasOwn(value, segment)) return undefined;

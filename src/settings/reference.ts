@@ -3,7 +3,7 @@ import { alternatives, type JsonSchema } from './json-schema.ts';
 
 const introduction = `# The configuration file
 
-*Made from the schema by \`node src/settings/generate.ts\`. Change the descriptions in \`src/settings/\`, not this page.*
+_Made from the schema by \`node src/settings/generate.ts\`. Change the descriptions in \`src/settings/\`, not this page._
 
 One file, \`holdfast.yaml\`, describes the whole cluster. Only \`cluster\` and \`app\` are required. Times are written with
 their unit: \`500ms\`, \`5s\`, \`10m\`, \`2h\`, \`7d\`. A key that is not on this page is an error that names file, line and column.
@@ -79,12 +79,22 @@ function hasKeys(schema: JsonSchema): boolean {
   );
 }
 
+/** Columns are padded, so that the page can be read as text and is what the formatter would make of it. */
 function table(entries: readonly Entry[]): string[] {
-  const rows = entries.map((entry) => {
-    const { path, schema, required } = entry;
-    return `| \`${path}\` | ${formOf(schema)} | ${defaultOf(schema, required)} | ${schema.description ?? ''} |`;
-  });
-  return ['| key | value | default | meaning |', '|---|---|---|---|', ...rows];
+  const rows = [
+    ['key', 'value', 'default', 'meaning'],
+    ...entries.map(({ path, schema, required }) => [
+      `\`${path}\``,
+      formOf(schema),
+      defaultOf(schema, required),
+      schema.description ?? '',
+    ]),
+  ];
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const padded = rows.map((row) => line(row.map((cell, column) => cell.padEnd(widths[column] ?? 0))));
+  const ruler = line(widths.map((width) => '-'.repeat(width)));
+  return [padded[0] ?? '', ruler, ...padded.slice(1)];
 }
 
 function formLine({ schema, required }: Entry): string {
@@ -93,7 +103,7 @@ function formLine({ schema, required }: Entry): string {
 }
 
 function defaultOf(schema: JsonSchema, required: boolean): string {
-  if (required) return '*required*';
+  if (required) return '_required_';
   const { default: value } = schema;
   if (value === undefined || value === '' || isEmptyMap(value)) return '';
   return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``;

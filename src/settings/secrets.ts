@@ -12,7 +12,7 @@ export interface SecretPlaces {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-export const hostSecretPlaces: SecretPlaces = {
+const hostSecretPlaces: SecretPlaces = {
   readFile: (path) => readFile(path, 'utf8'),
   env: process.env,
 };

@@ -18,6 +18,9 @@ export type HealthResult = (ok: boolean, reason: string) => { readonly inDoubt: 
 /** Between two checks that traffic asked for, so that slow requests cannot turn into a storm of checks. */
 const minimumPauseMs = 200;
 
+/** After a failure in doubt: next to nothing, but not a busy loop where a connection is refused at once. */
+const inDoubtPauseMs = 20;
+
 export class HealthCheck {
   readonly #target: HealthCheckTarget;
   readonly #options: HealthOptions;
@@ -80,7 +83,8 @@ export class HealthCheck {
       request.destroy();
       this.#lastEndedMs = performance.now();
       const { inDoubt } = this.#onResult(ok, reason);
-      if (this.#running && this.#checking === undefined) this.#schedule(!ok && inDoubt ? 0 : everyMs);
+      if (this.#running && this.#checking === undefined)
+        this.#schedule(!ok && inDoubt ? inDoubtPauseMs : everyMs);
     };
     const limit = setTimeout(() => finish(false, `no answer within ${timeoutMs} ms`), timeoutMs);
     request.on('response', (response) => {

@@ -64,13 +64,15 @@ export class HeldBody {
     for (const chunk of this.#held) this.#write(chunk);
     if (this.#isComplete) {
       sink.end();
-    } else if (!this.#isListening) {
+      return;
+    }
+    if (!this.#isListening) {
       this.#isListening = true;
       this.#source.on('data', (chunk: Buffer) => this.#take(chunk));
       this.#source.on('end', () => this.#complete());
-    } else if (!this.#isBlocked) {
-      this.#source.resume();
     }
+    // A listener alone does not start a source that an earlier attempt has paused.
+    if (!this.#isBlocked) this.#source.resume();
   }
 
   /** The sink failed; the client waits until there is another one. */
