@@ -3,153 +3,40 @@
  * pictures, without a balancer. What one instance was told, the other knows.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { after, before, suite, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { startTestPostgres, type TestPostgres } from '../../src/testing/postgres.ts';
-
-const tinyPng = Buffer.from(
-  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==',
-  'base64',
-);
-
-interface Instance {
-  readonly name: string;
-  readonly url: string;
-  readonly process: ChildProcess;
-}
-
-/** A browser's cookie jar, and no more of a browser than that. */
-class Visitor {
-  readonly cookies = new Map<string, string>();
-
-  async ask(instance: Instance, path: string, options: RequestInit = {}): Promise<Response> {
-    const headers = new Headers(options.headers);
-    if (!headers.has('accept')) headers.set('accept', 'application/json');
-    headers.set('cookie', [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; '));
-    const response = await fetch(instance.url + path, { redirect: 'manual', ...options, headers });
-    for (const line of response.headers.getSetCookie()) {
-      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
-      if (value === '') this.cookies.delete(name);
-      else this.cookies.set(name, value);
-    }
-    return response;
-  }
-
-  async get(instance: Instance, path: string): Promise<unknown> {
-    const response = await this.ask(instance, path);
-    assert.equal(response.status, 200, `GET ${path}`);
-    return response.json();
-  }
-
-  page(instance: Instance, path: string): Promise<Response> {
-    return this.ask(instance, path, { headers: { accept: 'text/html' } });
-  }
-
-  post(
-    instance: Instance,
-    path: string,
-    body: unknown,
-    headers: Record<string, string> = {},
-  ): Promise<Response> {
-    const options = { method: 'POST', body: JSON.stringify(body) };
-    return this.ask(instance, path, {
-      ...options,
-      headers: { 'content-type': 'application/json', ...headers },
-    });
-  }
-
-  submit(instance: Instance, path: string, fields: Record<string, string>, headers = {}): Promise<Response> {
-    const body = new URLSearchParams(fields);
-    return this.ask(instance, path, { method: 'POST', body, headers: { accept: 'text/html', ...headers } });
-  }
-
-  /** Another browser with the same cookies. */
-  copy(): Visitor {
-    const copy = new Visitor();
-    for (const [name, value] of this.cookies) copy.cookies.set(name, value);
-    return copy;
-  }
-
-  static async loggedIn(instance: Instance, user: string): Promise<Visitor> {
-    const visitor = new Visitor();
-    assert.equal((await visitor.post(instance, '/login', { user })).status, 200);
-    return visitor;
-  }
-}
+import {
+  endProcesses,
+  errorOf,
+  eventually,
+  type Instance,
+  startInstance,
+  tinyPng,
+  Visitor,
+} from './shop-in-processes.ts';
 
 let postgres: TestPostgres;
-let databaseUrl: string;
 let files: string;
 let one: Instance;
 let two: Instance;
-const started: ChildProcess[] = [];
-
-function spawnServer(environment: Record<string, string>): ChildProcess {
-  const server = spawn(process.execPath, [fileURLToPath(new URL('server.ts', import.meta.url))], {
-    env: { PATH: process.env.PATH, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  started.push(server);
-  return server;
-}
-
-async function startInstance(name: string, databaseUrl: string): Promise<Instance> {
-  const server = spawnServer({
-    PORT: '0',
-    HOLDFAST_INSTANCE: name,
-    HOLDFAST_CLUSTER: 'shop',
-    HOLDFAST_DATABASE: databaseUrl,
-    HOLDFAST_SESSIONS: JSON.stringify({ idleMs: 60_000, absoluteMs: 600_000, away: 'defer' }),
-    HOLDFAST_FILES: files,
-  });
-  server.stderr?.pipe(process.stderr);
-  assert.ok(server.stdout);
-  for await (const line of createInterface(server.stdout)) {
-    const [url] = /http:\/\/127\.0\.0\.1:\d+/.exec(line) ?? [];
-    if (!url) continue;
-    server.stdout.resume(); // nobody reads the rest
-    return { name, url, process: server };
-  }
-  throw new Error(`${name} ended before it listened`);
-}
-
-/** Settling takes the time that it takes; what counts is that it ends. */
-async function eventually(isSo: () => Promise<boolean>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
-  while (!(await isSo())) assert.ok(performance.now() < deadlineMs, 'settled within ten seconds');
-}
-
-/** The status, or undefined where the connection was refused or closed. */
-function outcomeOf(answer: Promise<Response>): Promise<number | undefined> {
-  return answer.then(
-    ({ status }) => status,
-    () => undefined,
-  );
-}
-
-async function errorOf(response: Response): Promise<string> {
-  const { error } = (await response.json()) as { error: string };
-  return error;
-}
 
 before(async () => {
   postgres = await startTestPostgres();
   files = await mkdtemp(join(tmpdir(), 'holdfast-shop-'));
-  databaseUrl = await postgres.createDatabase();
+  const databaseUrl = await postgres.createDatabase();
+  // The second is told of two hosts, of which the first is gone, as after a failover.
+  const twoHosts = databaseUrl.replace('@', '@127.0.0.1:1,');
   [one, two] = await Promise.all([
-    startInstance('shop-1', databaseUrl),
-    startInstance('shop-2', databaseUrl),
+    startInstance('shop-1', databaseUrl, files),
+    startInstance('shop-2', twoHosts, files),
   ]);
 });
 
 after(async () => {
-  for (const server of started) server.kill('SIGKILL');
+  endProcesses();
   await postgres.stop();
   await rm(files, { recursive: true, force: true });
 });
@@ -414,93 +301,6 @@ suite('Pages', () => {
     const page = await (await visitor.page(two, '/')).text();
     for (const shown of ['Grace, 1 visit', 'Basket (1)', 'shop-2', 'Storm lantern', '€29.75']) {
       assert.ok(page.includes(shown), shown);
-    }
-  });
-});
-
-suite('When something stops', () => {
-  test('P9: while the database is away the shop goes on, and what was done meanwhile is there afterwards', async () => {
-    const ada = await Visitor.loggedIn(one, 'Ada');
-    await ada.post(one, '/basket', { item: 'anchor' });
-    await ada.get(one, '/whoami');
-    await postgres.halt();
-    try {
-      assert.equal((await fetch(`${one.url}/health`)).status, 200);
-      const shop = (await ada.get(one, '/')) as { user: string; products: unknown[] };
-      assert.deepEqual([shop.user, shop.products.length], ['Ada', 8]);
-      assert.deepEqual(await ada.get(one, '/basket'), { user: 'Ada', items: ['anchor'] });
-      assert.deepEqual(await ada.get(one, '/whoami'), { user: 'Ada', instance: 'shop-1', visits: 2 });
-      assert.equal((await ada.post(one, '/basket', { item: 'rope' })).status, 200);
-
-      const unread = await ada.ask(two, '/whoami');
-      assert.equal(unread.status, 503);
-      assert.match(await errorOf(unread), /try again/);
-      const options = { method: 'POST', body: tinyPng, headers: { 'content-type': 'image/png' } };
-      const picture = await ada.ask(one, '/pictures', options);
-      assert.equal(picture.status, 503);
-      assert.match(await errorOf(picture), /database cannot be reached/);
-    } finally {
-      await postgres.start();
-    }
-    await eventually(async () => {
-      const response = await ada.copy().ask(two, '/basket');
-      return response.ok && ((await response.json()) as { items: string[] }).items.length === 2;
-    });
-    assert.deepEqual(await ada.get(two, '/whoami'), { user: 'Ada', instance: 'shop-2', visits: 3 });
-  });
-
-  test('P9: a database that accepts connections and never answers holds nobody up for long', async () => {
-    const ada = await Visitor.loggedIn(one, 'Ada');
-    await ada.get(one, '/whoami');
-    postgres.freeze();
-    try {
-      const slowestMs = await Promise.all(
-        ['/', '/whoami', '/basket', '/', '/health'].map(async (path) => {
-          const startedMs = performance.now();
-          await ada.get(one, path);
-          return performance.now() - startedMs;
-        }),
-      );
-      assert.ok(Math.max(...slowestMs) < 3_000, `${slowestMs.map(Math.round)} ms`);
-    } finally {
-      postgres.thaw();
-    }
-    await eventually(async () => {
-      const response = await ada.copy().ask(two, '/');
-      return response.ok && ((await response.json()) as { visits: number }).visits === 2;
-    });
-  });
-
-  test('an instance that is told to stop finishes what is under way, ends with 0, and the other goes on', async () => {
-    const three = await startInstance('shop-3', databaseUrl);
-    const ada = await Visitor.loggedIn(three, 'Ada');
-    const keys = Array.from({ length: 20 }, (_, index) => `n${index}`);
-    const answers = keys.map((key) => ada.copy().post(three, '/notes', { key, value: key }));
-    await Promise.race(answers);
-    three.process.kill('SIGTERM');
-    const [[exitCode], ...settled] = await Promise.all([
-      once(three.process, 'exit'),
-      ...answers.map(outcomeOf),
-    ]);
-    assert.equal(exitCode, 0);
-    const kept = keys.filter((_, index) => settled[index] === 200);
-    assert.ok(kept.length > 0);
-    const { notes } = (await ada.copy().get(two, '/notes')) as { notes: Record<string, string> };
-    for (const key of kept) assert.equal(notes[key], key);
-  });
-
-  test('P10: a mistake in the environment is named in one line', async () => {
-    const mistakes: [Record<string, string>, RegExp][] = [
-      [{}, /^HOLDFAST_DATABASE is not set.*\n$/],
-      [{ PORT: 'http' }, /^PORT must be a number.*\n$/],
-      [{ HOLDFAST_DATABASE: 'postgres://x/y', SHOP_SECRET: 'short' }, /^SHOP_SECRET must have.*\n$/],
-    ];
-    for (const [environment, message] of mistakes) {
-      const server = spawnServer(environment);
-      const errors = server.stderr?.toArray() ?? Promise.resolve([]);
-      const [exitCode] = await once(server, 'exit');
-      assert.equal(exitCode, 1);
-      assert.match(Buffer.concat((await errors) as Buffer[]).toString(), message);
     }
   });
 });

@@ -11,6 +11,7 @@ import { basketPage, loginPage, notesPage, shopPage, whoamiPage } from './pages.
 import { openPictures, type PictureStore, pictureLimitBytes } from './pictures.ts';
 import { Refusal } from './refusal.ts';
 import { refuseForeignOrigins } from './same-origin.ts';
+import { closeConnectionsWhenStopping } from './stopping.ts';
 import { publish, takeUpload } from './uploads.ts';
 import {
   addToBasket,
@@ -58,6 +59,7 @@ export async function openShop(options: ShopOptions): Promise<FastifyInstance> {
     catalogue: openCatalogue(database),
     pictures: await openPictures(options.filesDirectory),
   };
+  closeConnectionsWhenStopping(app);
   answerProblems(app, instance);
   refuseForeignOrigins(app);
 

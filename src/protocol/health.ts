@@ -3,7 +3,7 @@
  * instance that was sick. So a verdict changes only after several results in a row that contradict it, and each
  * result that agrees with the verdict starts the count again.
  */
-export type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
+type HealthVerdict = 'unknown' | 'healthy' | 'unhealthy';
 
 export interface HealthThresholds {
   /** Failures in a row until healthy (or unknown) becomes unhealthy; at least 1. */

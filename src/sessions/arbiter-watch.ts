@@ -2,13 +2,20 @@
  * Knows whether the arbiter is away, so that users do not each wait for a deadline to find out. The first question
  * that gets no answer settles it; from then on one question of our own, asked again and again, finds out when the
  * arbiter is back.
+ *
+ * Every question may be asked twice: reads by nature, saves because they carry an id. It is asked again where the
+ * failure says more about the connection (lost at once: a restart, a failover) or about this process (a deadline
+ * that passed long ago: it was suspended or busy) than about the arbiter.
  */
 import type { Arbiter } from '../database/arbiter.ts';
+import type { Clock } from '../support/clock.ts';
 import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 
 const askAgainMs = 300;
 const answerWithinMs = 1_000;
+const lostAtOnceMs = 800;
+const noticedLateMs = 1_600;
 
 export interface ArbiterWatch {
   isAway(): boolean;
@@ -21,7 +28,7 @@ export function isUnavailable(error: unknown): boolean {
   return error instanceof HoldfastError && error.code.startsWith('ARBITER_');
 }
 
-export function watchArbiter(arbiter: Arbiter, log: Log, onReturn: () => void): ArbiterWatch {
+export function watchArbiter(arbiter: Arbiter, clock: Clock, log: Log, onReturn: () => void): ArbiterWatch {
   let away: HoldfastError | undefined;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -42,8 +49,13 @@ export function watchArbiter(arbiter: Arbiter, log: Log, onReturn: () => void): 
     isAway: () => away !== undefined,
     async ask(question) {
       if (away) throw away;
+      const startMs = clock.monotonicMs();
       try {
-        return await question();
+        return await question().catch((error) => {
+          const tookMs = clock.monotonicMs() - startMs;
+          if (!isUnavailable(error) || away || (tookMs > lostAtOnceMs && tookMs < noticedLateMs)) throw error;
+          return question();
+        });
       } catch (error) {
         if (isUnavailable(error) && !away && !closed) {
           away = error as HoldfastError;

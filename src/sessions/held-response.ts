@@ -76,7 +76,7 @@ export function holdResponse(
       }
       state = 'holding';
       showAsSent(response, true);
-      waiting.then(release, fail);
+      waiting.then(release).catch(fail); // also when a held call throws, such as one with a bad header
       return hold(method, args);
     };
   }

@@ -24,7 +24,7 @@ import {
 } from './fastify-sessions.ts';
 import { hashSessionId, openSessionCodec } from './session-codec.ts';
 import { type AwayPolicy, SessionCore } from './session-core.ts';
-import { answerable, unavailable } from './session-errors.ts';
+import { unavailable } from './session-errors.ts';
 import { resolveOptions, type SessionsOptions } from './session-options.ts';
 import {
   destroySessions,
@@ -150,11 +150,7 @@ export function openSessions(options: SessionsOptions = {}): Sessions {
   /** For the administrator's questions, which no copy can answer. */
   const ask = <T>(question: () => Promise<T>): Promise<T> =>
     core.ask(question).catch((error) => {
-      throw isUnavailable(error)
-        ? unavailable(error)
-        : error instanceof HoldfastError
-          ? answerable(error)
-          : error;
+      throw isUnavailable(error) ? unavailable(error) : error;
     });
 
   return {

@@ -4,7 +4,7 @@
  * where the framework lets us see it made (express-session), else by the request's asynchronous context.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Snapshot } from './session-core.ts';
+import type { Snapshot } from './snapshot.ts';
 
 export interface RequestContext {
   /** The signed version that the user's browser sent. */

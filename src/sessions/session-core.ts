@@ -5,23 +5,15 @@
 import { randomUUID } from 'node:crypto';
 import type { Arbiter } from '../database/arbiter.ts';
 import type { Listener } from '../database/listener.ts';
-import {
-  type MergeResolvers,
-  resolverOf,
-  resolveTexts,
-  type SessionDelta,
-  type SessionValues,
-  sessionDelta,
-} from '../protocol/session-merge.ts';
+import { type MergeResolvers, type SessionDelta, sessionDelta } from '../protocol/session-merge.ts';
 import type { Clock } from '../support/clock.ts';
-import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 import { type ArbiterWatch, isUnavailable, watchArbiter } from './arbiter-watch.ts';
 import { type DeferredSaves, type DeferredSession, openDeferredSaves } from './deferred-saves.ts';
 import { type SaveJob, type SaveOutcome, writeDelta } from './delta-writer.ts';
 import { type CachedSession, openSessionCache, type SessionCache } from './session-cache.ts';
 import { hashSessionId, type SessionCodec } from './session-codec.ts';
-import { answerable, readOnly, unavailable } from './session-errors.ts';
+import { asAnswer, readOnly, unavailable } from './session-errors.ts';
 import {
   destroySessions,
   loadSession,
@@ -30,6 +22,7 @@ import {
   touchSessions,
 } from './session-statements.ts';
 import { idleMsOf, sessionObject, textsOf } from './session-values.ts';
+import { endedSnapshot, giveMerged, type Snapshot, snapshotAfter } from './snapshot.ts';
 import { openTouchBatch, type TouchBatch, touchIntervalMs } from './touch-batch.ts';
 import { isNewer, sameTag, type VersionTag } from './version-cookie.ts';
 
@@ -49,19 +42,6 @@ export interface CoreOptions {
   readonly merge: MergeResolvers;
   readonly userOf: (data: Readonly<Record<string, unknown>>) => string | undefined;
   readonly cacheEntries: number;
-}
-
-/** What one request knows of its session. */
-export interface Snapshot {
-  readonly view: SessionValues;
-  /** The version as a whole, for the user's cookie. */
-  readonly tag: VersionTag;
-  /** Whether the view is exactly what the arbiter holds under that version. */
-  readonly complete: boolean;
-  readonly persistedDeadlineMs: number;
-  readonly idleMs: number;
-  /** It was destroyed or ran out meanwhile: nothing is written any more. */
-  readonly ended: boolean;
 }
 
 export interface Loaded {
@@ -102,7 +82,7 @@ export class SessionCore {
     this.#options = options;
     this.#clockOffsetMs = options.clock.wallMs() - options.clock.monotonicMs();
     this.cache = openSessionCache(options.cacheEntries);
-    this.#watch = watchArbiter(options.arbiter, options.log, () => void this.#settle());
+    this.#watch = watchArbiter(options.arbiter, options.clock, options.log, () => void this.#settle());
     this.touches = openTouchBatch(options.clock, (touches) => this.#writeTouches(touches));
     this.deferred = openDeferredSaves({
       merge: options.merge,
@@ -176,18 +156,18 @@ export class SessionCore {
     };
     this.counters.saves++;
     if (this.isAway()) return this.#saveAway(job, false, session, snapshot, texts);
-    if (this.deferred.get(idHash)) await this.deferred.drain().catch(() => undefined); // away again: seen below
+    if (this.deferred.get(idHash)) await this.#drain().catch(() => undefined); // away again: seen below
     const sentMs = clock.monotonicMs();
     let outcome: SaveOutcome;
     try {
       outcome = await this.#write(job);
     } catch (error) {
-      if (!isUnavailable(error)) throw error instanceof HoldfastError ? answerable(error) : error;
+      if (!isUnavailable(error)) throw asAnswer(error);
       return this.#saveAway(job, true, session, snapshot, texts, error);
     }
     if (outcome.kind === 'ended') return this.#ended(idHash, snapshot, outcome.why);
     if (!outcome.wrote) this.touches.add(idHash, job.idleMs);
-    this.#giveMerged(session, delta, outcome.values);
+    giveMerged(session, delta, outcome.values, this.#options.merge);
     return snapshotAfter(snapshot, texts, delta, outcome.values, {
       tag: { version: outcome.version, deferred: 0 },
       persistedDeadlineMs: sentMs + (outcome.wrote ? job.idleMs : 0),
@@ -230,24 +210,35 @@ export class SessionCore {
 
   async close(): Promise<void> {
     await this.touches.close().catch(() => undefined); // the arbiter is away: nothing more can be done
-    if (this.deferred.size > 0) await this.deferred.drain().catch(() => undefined); // as above
+    await this.deferred.drain().catch(() => undefined); // as above, and said below
+    if (this.deferred.size > 0) {
+      this.#options.log.error(
+        { sessions: this.deferred.size },
+        'Deferred changes are lost: the arbiter is still away.',
+      );
+    }
     this.#watch.close();
     await this.listener.close();
   }
 
-  /** The arbiter is back: first it learns who was active, then what they did. */
   async #settle(): Promise<void> {
     try {
-      await this.touches.flush();
-      await this.deferred.drain();
+      await this.#drain();
       this.cache.clear(); // saves without an answer may have been applied
     } catch (error) {
       if (!isUnavailable(error)) this.#options.log.error({ error }, 'Deferred work could not be settled.');
     }
   }
 
+  /** First the arbiter learns who was active, then what they did: else it takes their sessions for expired. */
+  async #drain(): Promise<void> {
+    if (this.deferred.size === 0 && this.touches.size === 0) return;
+    await this.touches.flush();
+    await this.deferred.drain();
+  }
+
   async #loadAfterDrain(idHash: string, tag: VersionTag | undefined): Promise<Loaded | undefined> {
-    await this.deferred.drain().catch(() => undefined); // away again: the load below finds out
+    await this.#drain().catch(() => undefined); // away again: the load below finds out
     return this.#loadFromArbiter(idHash, tag);
   }
 
@@ -271,7 +262,7 @@ export class SessionCore {
       return this.#loaded(copy);
     } catch (error) {
       if (isUnavailable(error)) return this.#serveAway(idHash, tag, error);
-      throw error instanceof HoldfastError ? answerable(error) : error;
+      throw asAnswer(error);
     }
   }
 
@@ -309,7 +300,7 @@ export class SessionCore {
       absoluteDeadlineMs: copy?.absoluteDeadlineMs ?? nowMs + absoluteMs,
     });
     this.touches.add(job.idHash, job.idleMs);
-    this.#giveMerged(session, original, kept.values);
+    giveMerged(session, original, kept.values, this.#options.merge);
     return {
       ...snapshotAfter(snapshot, texts, original, kept.values, {
         tag: kept.tag,
@@ -374,28 +365,7 @@ export class SessionCore {
   #ended(idHash: string, snapshot: Snapshot | undefined, why: string): Snapshot {
     this.cache.drop(idHash);
     this.#options.log.debug({ why }, 'A save found its session ended; nothing was written.');
-    const nothing = { view: new Map(), tag: { version: 0, deferred: 0 }, complete: false };
-    return { ...nothing, persistedDeadlineMs: 0, idleMs: 0, ...snapshot, ended: true };
-  }
-
-  /** Merged values that differ from the request's own go into its session, so that its next save starts from them. */
-  #giveMerged(session: object, delta: SessionDelta, values: SessionValues): void {
-    const target = session as Record<string, unknown>;
-    for (const [key, { text: mine }] of delta) {
-      const merged = values.get(key)?.text;
-      if (merged === mine || key === 'cookie') continue;
-      const now = Object.hasOwn(target, key) ? JSON.stringify(target[key]) : undefined;
-      const next =
-        now === mine ? merged : resolveTexts(resolverOf(this.#options.merge, key), mine, now, merged);
-      if (next === undefined) delete target[key];
-      else
-        Object.defineProperty(target, key, {
-          value: JSON.parse(next),
-          writable: true,
-          enumerable: true,
-          configurable: true,
-        });
-    }
+    return endedSnapshot(snapshot);
   }
 
   #isAlive(copy: { readonly idleDeadlineMs: number; readonly absoluteDeadlineMs: number }): boolean {
@@ -413,25 +383,4 @@ export class SessionCore {
     if (jumped) this.cache.clear();
     return this.#listening && !jumped && nowMs - this.listener.lastHeardMs() < listenerFreshMs;
   }
-}
-
-/** The request goes on from what it had, with its own changes at the versions at which they were saved. */
-function snapshotAfter(
-  before: Snapshot | undefined,
-  texts: ReadonlyMap<string, string>,
-  delta: SessionDelta,
-  values: SessionValues,
-  now: Pick<Snapshot, 'tag' | 'persistedDeadlineMs' | 'idleMs'>,
-): Snapshot {
-  const view = new Map(before?.view);
-  for (const key of delta.keys()) {
-    const stored = values.get(key);
-    if (stored) view.set(key, stored);
-    else view.delete(key);
-  }
-  for (const key of view.keys()) if (!texts.has(key) && !delta.has(key)) view.delete(key);
-  const complete =
-    view.size === values.size &&
-    [...view].every(([key, { version }]) => values.get(key)?.version === version);
-  return { view, complete, ended: false, ...now };
 }

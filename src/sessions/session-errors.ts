@@ -21,8 +21,14 @@ export function readOnly(cause: unknown): HoldfastError {
   );
 }
 
+/** An error as a request may show it: what an operator must know stays in its cause. */
+export function asAnswer(error: unknown): unknown {
+  if (!(error instanceof HoldfastError)) return error;
+  return error.code.startsWith('SESSION_') ? answerable(error) : unavailable(error);
+}
+
 /** Error handlers read `statusCode` and `headers`; some print the stack, which would say nothing to a visitor. */
-export function answerable(error: HoldfastError): HoldfastError {
+function answerable(error: HoldfastError): HoldfastError {
   if (error.code === 'SESSION_INVALID') return Object.assign(error, { statusCode: 500, status: 500 });
   error.stack = `${error.name}: ${error.message}`;
   return Object.assign(error, {

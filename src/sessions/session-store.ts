@@ -5,7 +5,8 @@
 import { EventEmitter } from 'node:events';
 import { requestContext } from './request-context.ts';
 import { hashSessionId } from './session-codec.ts';
-import type { Loaded, SessionCore, Snapshot } from './session-core.ts';
+import type { Loaded, SessionCore } from './session-core.ts';
+import type { Snapshot } from './snapshot.ts';
 import type { VersionSigner, VersionTag } from './version-cookie.ts';
 
 type Callback<T = void> = (error?: unknown, result?: T) => void;
@@ -63,10 +64,7 @@ export class SessionStore extends EventEmitter {
     const snapshot = this.snapshotOf(id, session);
     let changed: boolean;
     try {
-      changed =
-        !snapshot?.ended &&
-        !this.#abandoned.has(session) &&
-        this.#core.changes(session, snapshot) !== undefined;
+      changed = !snapshot?.ended && this.#core.changes(session, snapshot) !== undefined;
     } catch (error) {
       callback(error);
       return;

@@ -134,6 +134,7 @@ async function configuration(options: {
     `  instances: ${options.instances ?? 3}`,
     `  url: http://127.0.0.1:${port}`,
     '  health: { path: /health, restartAfter: 6s }',
+    '  stop: { drain: 2s, kill: 5s }',
     'balancer:',
     `  listen: 127.0.0.1:${port}`,
     'sessions: { away: defer }',

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Client, openClient } from './client.fixture.ts';
-import { type Cluster, startCluster, until } from './cluster.fixture.ts';
+import { type Cluster, type InstanceStatus, startCluster, until } from './cluster.fixture.ts';
 import { complaints, slowestMs, type Visit, watchAs } from './visitor.fixture.ts';
 
 let cluster: Cluster;
@@ -15,7 +15,7 @@ after(() => cluster?.dispose());
 /** Logs in, visits for a while, strikes the instance that serves, visits on; returns what the user saw. */
 async function visitDuring(
   user: string,
-  strike: (instance: string) => Promise<void>,
+  strike: (served: InstanceStatus) => void,
   forMs: number,
 ): Promise<{ visits: readonly Visit[]; struckAtMs: number; served: string }> {
   const client = openClient(cluster.url);
@@ -23,10 +23,11 @@ async function visitDuring(
     assert.equal((await client.post('/login', { user })).status, 200);
     await client.post('/basket', { item: 'teapot' });
     const served = String((await client.get('/whoami')).body.instance);
+    const target = await cluster.instance(served);
     const watch = watchAs(client);
     await delay(1_000);
     const struckAtMs = watch.nowMs();
-    await strike(served);
+    strike(target);
     await delay(forMs);
     const visits = await watch.stop();
     assert.deepEqual((await client.get('/basket')).body.items, await itemsOf(client));
@@ -49,13 +50,7 @@ function movedAfterMs({ visits, struckAtMs, served }: Awaited<ReturnType<typeof 
 }
 
 test('P6, P7: a user of an instance that is killed stays logged in, sees no failure, and is served elsewhere within a second', async () => {
-  const seen = await visitDuring(
-    'ada',
-    async (served) => {
-      process.kill((await cluster.instance(served)).pid ?? 0, 'SIGKILL');
-    },
-    4_000,
-  );
+  const seen = await visitDuring('ada', ({ pid }) => process.kill(pid ?? 0, 'SIGKILL'), 4_000);
   assert.deepEqual(complaints(seen.visits, 'ada'), []);
   assert.ok(movedAfterMs(seen) < 1_000, `moved after ${movedAfterMs(seen)} ms`);
 });
@@ -75,12 +70,12 @@ test('P5: the killed instance comes back by itself and takes users again', async
 });
 
 test('P5: a killed agent takes its instance with it, is replaced at once, and its users see no failure', async () => {
-  let before: Awaited<ReturnType<Cluster['instance']>> | undefined;
+  let before: InstanceStatus | undefined;
   const seen = await visitDuring(
     'berta',
-    async (served) => {
-      before = await cluster.instance(served);
-      process.kill(before.agentPid ?? 0, 'SIGKILL');
+    (served) => {
+      before = served;
+      process.kill(served.agentPid ?? 0, 'SIGKILL');
     },
     4_000,
   );
@@ -99,8 +94,7 @@ test('P5: a killed agent takes its instance with it, is replaced at once, and it
 test('an instance that is killed together with its agent is replaced, and its users see no failure', async () => {
   const seen = await visitDuring(
     'clara',
-    async (served) => {
-      const { pid, agentPid } = await cluster.instance(served);
+    ({ pid, agentPid }) => {
       process.kill(agentPid ?? 0, 'SIGKILL');
       process.kill(pid ?? 0, 'SIGKILL');
     },
@@ -115,8 +109,8 @@ test('P7: while an instance is frozen no GET fails and none takes longer than th
   let pid = 0;
   const seen = await visitDuring(
     'dora',
-    async (served) => {
-      pid = (await cluster.instance(served)).pid ?? 0;
+    (served) => {
+      pid = served.pid ?? 0;
       process.kill(pid, 'SIGSTOP');
     },
     5_000,
@@ -134,8 +128,8 @@ test('P6: an instance that thaws again does not bring old visits back', async ()
   let pid = 0;
   const seen = await visitDuring(
     'emma',
-    async (served) => {
-      pid = (await cluster.instance(served)).pid ?? 0;
+    (served) => {
+      pid = served.pid ?? 0;
       process.kill(pid, 'SIGSTOP');
       setTimeout(() => process.kill(pid, 'SIGCONT'), 3_500);
     },
@@ -146,6 +140,14 @@ test('P6: an instance that thaws again does not bring old visits back', async ()
   assert.equal((await cluster.instance(seen.served)).pid, pid);
 });
 
+test('an agent that is told to stop drains first, and its users see no failure', async () => {
+  const seen = await visitDuring('gerda', ({ agentPid }) => process.kill(agentPid ?? 0, 'SIGTERM'), 6_000);
+  assert.ok(cluster.messages.includes(`${seen.served} drains before it stops`));
+  assert.deepEqual(complaints(seen.visits, 'gerda'), []);
+  assert.notEqual(movedAfterMs(seen), Number.POSITIVE_INFINITY);
+  await cluster.allUp();
+});
+
 test('P6: with 200 users who write two keys at a time and a kill in the middle, no acknowledged key is lost', async () => {
   const users = Array.from({ length: 200 }, (_, index) => ({
     name: `user-${index}`,
@@ -153,12 +155,12 @@ test('P6: with 200 users who write two keys at a time and a kill in the middle, 
     acknowledged: new Map<string, string>(),
   }));
   try {
-    await Promise.all(users.map(({ client, name }) => client.post('/login', { user: name })));
+    const logins = await Promise.all(users.map(({ client, name }) => client.post('/login', { user: name })));
+    assert.deepEqual(new Set(logins.map(({ status }) => status)), new Set([200]));
     const victim = await cluster.instance('shop-2');
     let killed = false;
     for (let round = 0; round < 6; round++) {
-      if (round === 3) killed = process.kill(victim.pid ?? 0, 'SIGKILL');
-      await Promise.all(
+      const writes = Promise.all(
         users.flatMap(({ client, acknowledged }) =>
           ['a', 'b'].map(async (side) => {
             const [key, value] = [`${side}${round}`, `${side}-${round}`];
@@ -167,6 +169,11 @@ test('P6: with 200 users who write two keys at a time and a kill in the middle, 
           }),
         ),
       );
+      if (round === 3) {
+        await delay(30); // while the writes are under way
+        killed = process.kill(victim.pid ?? 0, 'SIGKILL');
+      }
+      await writes;
     }
     assert.ok(killed);
     let kept = 0;

@@ -35,8 +35,8 @@ export interface RunResult {
   readonly digest: string;
 }
 
-/** Two lease times (P9), and the retry and round trip that begin them. */
-const settlingMs = 2 * lease.ttlMs + 1_000;
+/** Two lease times (P9), and the retries and heartbeats with which they begin and end. */
+const settlingMs = 2 * lease.ttlMs + 2.5 * lease.heartbeatMs;
 
 export async function simulate(
   seed: number,

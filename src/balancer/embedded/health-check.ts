@@ -97,5 +97,5 @@ export class HealthCheck {
   }
 }
 
-export const hostHeader = ({ host, port }: HealthCheckTarget): string =>
+const hostHeader = ({ host, port }: HealthCheckTarget): string =>
   host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

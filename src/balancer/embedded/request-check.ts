@@ -25,7 +25,7 @@ export interface CheckedRequest {
 }
 
 export type RequestCheck =
-  | { readonly refusal: Refusal }
+  | { readonly refusal: Refusal; readonly request?: undefined }
   | { readonly refusal?: undefined; readonly request: CheckedRequest };
 
 export function checkRequest(head: RequestHead, limits: Limits): RequestCheck {

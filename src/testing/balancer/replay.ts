@@ -49,6 +49,18 @@ function crowdTests(start: StartEngine): void {
     await scene.untilHealthy('shop-1', true);
     assert.equal((await scene.ask('/whoami', { headers })).body, 'shop-1');
   });
+
+  test('P7: with one instance only, requests wait while it is restarted, and not one GET fails', async (t) => {
+    const scene = await setScene(t, start, { instances: ['shop-1'] });
+    const crowd = startCrowd(scene.port, 8);
+    await untilServed(scene, 'shop-1', 50);
+    await scene.backend('shop-1').kill();
+    scene.say({ 'shop-1': 'down' });
+    await scene.backend('shop-1').start();
+    scene.say({ 'shop-1': 'up' });
+    await untilServed(scene, 'shop-1', 50);
+    assert.deepEqual((await crowd.stop()).failures, []);
+  });
 }
 
 function oneRequestTests(start: StartEngine): void {

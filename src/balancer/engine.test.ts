@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { HoldfastError } from '../support/errors.ts';
+import { defaultLimits, resolveOptions } from './engine.ts';
+
+const listen = { host: '127.0.0.1', port: 0 };
+
+test('every option but the address has a default, and a given one wins', () => {
+  const settings = resolveOptions({ listen, limits: { holdMs: 7 } });
+  assert.equal(settings.sticky.cookie, 'holdfast');
+  assert.equal(settings.responseTimeoutMs, 60_000);
+  assert.deepEqual(settings.limits, { ...defaultLimits, holdMs: 7 });
+});
+
+test('P10: what no engine could work with is refused, naming the place and the value', () => {
+  const refusals: [options: object, message: RegExp][] = [
+    [{ trustedProxies: ['10.0.0.0/99'] }, /balancer\.trustedProxies: "10\.0\.0\.0\/99"/],
+    [{ sticky: { cookie: 'a b' } }, /balancer\.sticky\.cookie: "a b"/],
+    [{ sticky: { cookie: '' } }, /balancer\.sticky\.cookie/],
+  ];
+  for (const [options, message] of refusals) {
+    assert.throws(
+      () => resolveOptions({ listen, ...options }),
+      (error) => error instanceof HoldfastError && error.remedy !== undefined && message.test(error.message),
+    );
+  }
+});
