@@ -32,7 +32,7 @@ export function answerChange(
   return reply.redirect(change.next, 303);
 }
 
-export function sendPage(reply: FastifyReply, page: Html): FastifyReply {
+function sendPage(reply: FastifyReply, page: Html): FastifyReply {
   return reply
     .type('text/html; charset=utf-8')
     .header('content-security-policy', contentSecurityPolicy)

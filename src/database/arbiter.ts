@@ -23,7 +23,7 @@ import {
 } from './primary.ts';
 import { parseDatabaseUrl } from './url.ts';
 
-export interface QueryOptions {
+interface QueryOptions {
   /** The whole operation, including the wait for a connection. */
   readonly deadlineMs?: number;
 }
@@ -61,15 +61,30 @@ export function openArbiter(options: ArbiterOptions): Arbiter {
   const connectTimeoutMs = options.connectTimeoutMs ?? 2_000;
   const defaultDeadlineMs = options.queryDeadlineMs ?? 3_000;
   const watch: TimelineWatch = { newest: 0 };
+  const max = options.max ?? 4;
   let pool: Promise<pg.Pool> | undefined;
   let closed = false;
+  /** Operations under way, and those that wait for one of them to end: a busy pool is no reason to discard it. */
+  let busy = 0;
+  const waiting: (() => void)[] = [];
+
+  async function turn(): Promise<void> {
+    if (busy < max) busy++;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+  }
+
+  function endTurn(): void {
+    const next = waiting.shift();
+    if (next) next();
+    else busy--;
+  }
 
   function currentPool(): Promise<pg.Pool> {
     if (closed) return Promise.reject(unavailable('this connection was closed', []));
     pool ??= findPrimary(address, watch, connectTimeoutMs, name).then((host) => {
       const created = new pg.Pool({
         ...clientOptions(address, host, connectTimeoutMs, name),
-        max: options.max ?? 4,
+        max,
         idleTimeoutMillis: options.idleMs ?? 30_000,
         verify: (client, done) => {
           whyNotPrimary(client, watch).then(
@@ -110,7 +125,7 @@ export function openArbiter(options: ArbiterOptions): Arbiter {
         reject(unavailable(`no answer within ${deadlineMs} ms`, []));
       }, deadlineMs);
     });
-    const operation = (async () => {
+    const inTurn = async () => {
       used = await currentPool();
       const connected = await used.connect();
       if (late) {
@@ -127,6 +142,15 @@ export function openArbiter(options: ArbiterOptions): Arbiter {
         client = undefined;
         connected.release(isAnswer(error) ? undefined : true);
         throw error;
+      }
+    };
+    const operation = (async () => {
+      await turn();
+      try {
+        if (late) throw unavailable(`no connection was free within ${deadlineMs} ms`, []);
+        return await inTurn();
+      } finally {
+        endTurn();
       }
     })();
     operation.catch(ignoreRejected); // the deadline may have been reported already

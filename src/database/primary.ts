@@ -94,7 +94,7 @@ export function destroySocket(client: pg.ClientBase): void {
 /** Refusals that waiting does not heal, by SQLSTATE: authentication, authorisation, no such database. */
 const refusalStates = new Set(['28000', '28P01', '3D000', '42501']);
 
-export const isRefusal = (error: unknown): boolean => refusalStates.has(sqlState(error) ?? '');
+const isRefusal = (error: unknown): boolean => refusalStates.has(sqlState(error) ?? '');
 
 export function sqlState(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | undefined)?.code;

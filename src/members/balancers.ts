@@ -4,7 +4,7 @@ import type { InstanceState } from '../protocol/instance-state.ts';
 import type { RoutingTable } from '../protocol/routing-table.ts';
 
 /** What a balancer knows of the traffic to one instance. */
-export interface ReportedTraffic {
+interface ReportedTraffic {
   readonly inFlight: number;
   /** Since its last request began or ended, or since the instance was listed. */
   readonly idleMs: number;

@@ -26,7 +26,7 @@ export async function claimCluster(query: Query, name: string, newStickyKey: str
   }
 }
 
-export interface MemberView {
+interface MemberView {
   readonly instance: string;
   readonly state: InstanceState;
   readonly incarnation: number;
@@ -39,13 +39,13 @@ export interface MemberView {
   readonly facts: MemberFacts;
 }
 
-export interface BalancerView {
+interface BalancerView {
   readonly name: string;
   readonly seenAgoMs: number;
   readonly facts: Record<string, unknown>;
 }
 
-export interface ArbiterView {
+interface ArbiterView {
   readonly version: string;
   readonly timeline: number;
   readonly startedAt: string;

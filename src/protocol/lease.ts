@@ -46,6 +46,9 @@ export const stopWorkMs = (ttlMs: number): number => Math.min(1_000, ttlMs / 5);
  * work may be taken over: its lease runs out (ttl), a witness's next heartbeat finds it (heartbeat), and both that
  * heartbeat and the declaration may take as long as a query may (deadline).
  */
-export function takeoverWorstCaseMs(lease: { ttlMs: number; heartbeatMs: number }, queryDeadlineMs: number): number {
+export function takeoverWorstCaseMs(
+  lease: { ttlMs: number; heartbeatMs: number },
+  queryDeadlineMs: number,
+): number {
   return lease.ttlMs + lease.heartbeatMs + 2 * queryDeadlineMs;
 }

@@ -47,7 +47,7 @@ export interface DeferredSaves {
 }
 
 /** The session as it was before the first deferred save. */
-export interface Start {
+interface Start {
   readonly version: number;
   readonly values: SessionValues;
   readonly idleDeadlineMs: number;
@@ -73,7 +73,9 @@ export function openDeferredSaves(options: {
     if (last && !last.sent) {
       last.job.delta = composeDeltas(last.job.delta, delta);
     } else {
-      saves.push({ job: { ...job, delta, saveId: sent ? job.saveId : randomUUID() }, sent });
+      // Notified: other instances may have read the session meanwhile and hold what it was without this.
+      const saveId = sent ? job.saveId : randomUUID();
+      saves.push({ job: { ...job, delta, saveId, notify: true }, sent });
     }
     const session: DeferredSession = {
       tag: { version: before?.tag.version ?? start.version, deferred: (before?.tag.deferred ?? 0) + 1 },

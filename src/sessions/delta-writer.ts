@@ -27,6 +27,8 @@ export interface SaveJob {
   replacement: ReadonlyMap<string, string> | undefined;
   readonly user: { readonly id: string | undefined } | undefined;
   readonly idleMs: number;
+  /** Tell the other instances: no cookie of the user's will. */
+  readonly notify: boolean;
 }
 
 export type SaveOutcome =
@@ -63,6 +65,7 @@ export async function writeDelta(options: WriterOptions, job: SaveJob): Promise<
       saveId: job.saveId,
       user: job.user,
       idleMs: job.idleMs,
+      notify: job.notify,
       absoluteMs,
       instance,
     });

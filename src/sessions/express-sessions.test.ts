@@ -59,6 +59,15 @@ async function startInstance(
       response.redirect('/whoami');
     });
   });
+  app.post('/become/:user', (request, response) => {
+    request.session.user = request.params.user;
+    response.send('done');
+  });
+  app.post('/visit-in-the-background', (request, response) => {
+    response.send('soon');
+    request.session.visits = (request.session.visits ?? 0) + 1;
+    setImmediate(() => request.session.save());
+  });
   app.get('/whoami', (request, response) => void response.json(request.session.user ?? null));
   app.post('/visit', (request, response) => {
     request.session.visits = (request.session.visits ?? 0) + 1;
@@ -130,7 +139,7 @@ async function countRows(): Promise<number> {
 }
 
 test('P6: a redirect is not sent before its session is saved', async () => {
-  const slow = await startInstance({ database: slowSaves(arbiter, 'before', 150) });
+  const slow = await startInstance({ database: slowSaves(arbiter, 150) });
   const other = await startInstance();
   const user = openBrowser();
   const answer = await user.post(`${slow.url}/login/ada`);
@@ -172,6 +181,45 @@ test('P6: a user who comes back to the first instance does not see its old copy'
     }
   }
   assert.equal((await user.get(`${one.url}/visits`)).text, '11');
+});
+
+test('P6: a version cookie that was overtaken by a newer one proves nothing when it arrives after all', async () => {
+  const [one, other] = [await startInstance(), await startInstance()];
+  const user = openBrowser();
+  await user.post(`${one.url}/set/1`);
+  await user.get(`${one.url}/keys`); // from here on the first instance would answer from memory
+  const slow = openBrowser(new Map([['connect.sid', user.cookies.get('connect.sid') ?? '']]));
+  await slow.get(`${one.url}/keys`);
+  await user.post(`${other.url}/set/2`);
+  user.cookies.set('connect.sid.v', slow.cookies.get('connect.sid.v') ?? '');
+  assert.deepEqual((JSON.parse((await user.get(`${one.url}/keys`)).text) as string[]).sort(), [
+    'key1',
+    'key2',
+  ]);
+});
+
+test('what is saved after the headers were sent is notified to the other instances', async () => {
+  const [one, other] = [await startInstance(), await startInstance()];
+  const user = openBrowser();
+  await user.post(`${one.url}/set/2`);
+  await user.post(`${one.url}/stream`);
+  for (let request = 0; request < 2; request++) await user.get(`${other.url}/keys`);
+  assert.equal(other.sessions.status().cached, 1);
+  await user.post(`${one.url}/visit-in-the-background`);
+  await eventually('the other instance has dropped its copy', () => other.sessions.status().cached === 0);
+  assert.equal((await user.get(`${other.url}/visits`)).text, '1');
+});
+
+test('a request that knows nothing of a login does not hide whose session it is', async () => {
+  const instance = await startInstance();
+  const user = openBrowser();
+  await user.post(`${instance.url}/visit`);
+  const late = openBrowser(new Map(user.cookies)).post(`${instance.url}/slow`);
+  await eventually('the slow request runs', () => instance.waiting === 1);
+  await user.post(`${instance.url}/become/ada-without-a-new-id`);
+  instance.release();
+  await late;
+  assert.equal((await instance.sessions.list({ user: 'ada-without-a-new-id' })).length, 1);
 });
 
 test('a forged or foreign version cookie is worth nothing', async () => {
@@ -261,7 +309,7 @@ test('a login under a new id ends the old session', async () => {
 });
 
 test('P6: a streamed response is complete, and so is its session when it ends', async () => {
-  const { url } = await startInstance({ database: slowSaves(arbiter, 'before', 50) });
+  const { url } = await startInstance({ database: slowSaves(arbiter, 50) });
   const user = openBrowser();
   assert.equal((await user.post(`${url}/stream`)).text, 'one two three');
   assert.equal((await user.get(`${url}/whoami`)).text, '"streamed"');
@@ -269,7 +317,7 @@ test('P6: a streamed response is complete, and so is its session when it ends', 
 });
 
 test('an error after the answer changes nothing of the answer', async () => {
-  const { url } = await startInstance({ database: slowSaves(arbiter, 'before', 50) });
+  const { url } = await startInstance({ database: slowSaves(arbiter, 50) });
   const answer = await openBrowser().post(`${url}/sent-then-thrown`);
   assert.deepEqual([answer.status, answer.text], [200, 'sent']);
 });

@@ -56,6 +56,7 @@ export function expressSessions(
     addHeaderBeforeHead(response, () => {
       const session = request.session;
       const value = session && inContext(() => store.versionCookie(session.id, session));
+      context.headersMade = true;
       return session && value ? versionCookieLine(versionCookieName, value, session.cookie) : undefined;
     });
 

@@ -115,7 +115,7 @@ async function startInstance(
 const userOf = (text: string) => (JSON.parse(text) as { user: string | null }).user;
 
 test('P6: a redirect is not sent before its session is saved', async () => {
-  const slow = await startInstance({ database: slowSaves(arbiter, 'before', 150) });
+  const slow = await startInstance({ database: slowSaves(arbiter, 150) });
   const other = await startInstance();
   const user = openBrowser();
   const answer = await user.post(`${slow.url}/login/ada`);

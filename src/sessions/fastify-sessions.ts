@@ -67,6 +67,8 @@ export function fastifySessions(
       if (!session || id === undefined) return;
       enter(request, () => {
         const value = store.versionCookie(id, session);
+        const context = requestContext.getStore();
+        if (context) context.headersMade = true;
         if (value)
           reply.header('set-cookie', versionCookieLine(versionCookieName, value, session.cookie ?? {}));
       });

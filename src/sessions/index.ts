@@ -10,6 +10,7 @@ import { migrate } from '../database/migrate.ts';
 import { HoldfastError } from '../support/errors.ts';
 import { silentLog } from '../support/log.ts';
 import { isUnavailable } from './arbiter-watch.ts';
+import type { AwayPolicy } from './core-options.ts';
 import {
   type ExpressMiddleware,
   type ExpressSessionFactory,
@@ -23,7 +24,7 @@ import {
   fastifySessions,
 } from './fastify-sessions.ts';
 import { hashSessionId, openSessionCodec } from './session-codec.ts';
-import { type AwayPolicy, SessionCore } from './session-core.ts';
+import { SessionCore } from './session-core.ts';
 import { unavailable } from './session-errors.ts';
 import { resolveOptions, type SessionsOptions } from './session-options.ts';
 import {
@@ -121,7 +122,6 @@ export function openSessions(options: SessionsOptions = {}): Sessions {
           max: 8,
           applicationName: `holdfast sessions${instance ? ` ${instance}` : ''}`,
           connectTimeoutMs: 1_000,
-          queryDeadlineMs: 1_000,
         })
       : database;
 
@@ -201,7 +201,7 @@ function statusOf(
   policy: AwayPolicy,
   nowMs: number,
 ): SessionsStatus {
-  const heardMsAgo = nowMs - core.listener.lastHeardMs();
+  const heardMsAgo = nowMs - core.revocations.lastHeardMs();
   const { loads, ...counters } = core.counters;
   return {
     instance,

@@ -11,10 +11,12 @@ export interface RequestContext {
   readonly versionCookie: string | undefined;
   /** What this request read last, by id. */
   readonly snapshots: Map<string, Snapshot>;
+  /** The response's headers are made, or there is none: what is saved now, no cookie can tell. */
+  headersMade: boolean;
 }
 
 export const requestContext = new AsyncLocalStorage<RequestContext>();
 
 export function newRequestContext(versionCookie?: string): RequestContext {
-  return { versionCookie, snapshots: new Map() };
+  return { versionCookie, snapshots: new Map(), headersMade: false };
 }

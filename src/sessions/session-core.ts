@@ -3,62 +3,33 @@
  * the caller keeps and hands back when it saves; nothing here knows which request is which.
  */
 import { randomUUID } from 'node:crypto';
-import type { Arbiter } from '../database/arbiter.ts';
-import type { Listener } from '../database/listener.ts';
-import { type MergeResolvers, type SessionDelta, sessionDelta } from '../protocol/session-merge.ts';
-import type { Clock } from '../support/clock.ts';
-import type { Log } from '../support/log.ts';
+import { type SessionDelta, sessionDelta } from '../protocol/session-merge.ts';
 import { type ArbiterWatch, isUnavailable, watchArbiter } from './arbiter-watch.ts';
+import type { CoreCounters, CoreOptions } from './core-options.ts';
 import { type DeferredSaves, type DeferredSession, openDeferredSaves } from './deferred-saves.ts';
 import { type SaveJob, type SaveOutcome, writeDelta } from './delta-writer.ts';
+import { listenForRevocations, type Revocations } from './revocations.ts';
 import { type CachedSession, openSessionCache, type SessionCache } from './session-cache.ts';
-import { hashSessionId, type SessionCodec } from './session-codec.ts';
+import { hashSessionId } from './session-codec.ts';
 import { asAnswer, readOnly, unavailable } from './session-errors.ts';
 import {
   destroySessions,
+  type LoadedRow,
   loadSession,
-  sessionChannel,
   type Touch,
   touchSessions,
 } from './session-statements.ts';
 import { idleMsOf, sessionObject, textsOf } from './session-values.ts';
 import { endedSnapshot, giveMerged, type Snapshot, snapshotAfter } from './snapshot.ts';
 import { openTouchBatch, type TouchBatch, touchIntervalMs } from './touch-batch.ts';
-import { isNewer, sameTag, type VersionTag } from './version-cookie.ts';
-
-export type AwayPolicy = 'fail' | 'readonly' | 'defer';
-
-export interface CoreOptions {
-  readonly arbiter: Arbiter;
-  /** Before the first statement: the schema is there and not newer than this code. */
-  readonly prepare: () => Promise<void>;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly instance: string | undefined;
-  readonly idleMs: number;
-  readonly absoluteMs: number;
-  readonly away: AwayPolicy;
-  readonly codec: SessionCodec;
-  readonly merge: MergeResolvers;
-  readonly userOf: (data: Readonly<Record<string, unknown>>) => string | undefined;
-  readonly cacheEntries: number;
-}
+import { isNewer, type StatedVersion, sameTag } from './version-cookie.ts';
 
 export interface Loaded {
   readonly session: Record<string, unknown>;
   readonly snapshot: Snapshot;
 }
 
-export interface CoreCounters {
-  hits: number;
-  servedWhileAway: number;
-  loads: number;
-  saves: number;
-  conflicts: number;
-  touchBatches: number;
-}
-
-const listenerFreshMs = 2_000;
+const settleWithinMs = 2_500;
 
 export class SessionCore {
   readonly counters: CoreCounters = {
@@ -72,17 +43,21 @@ export class SessionCore {
   readonly cache: SessionCache;
   readonly deferred: DeferredSaves;
   readonly touches: TouchBatch;
-  readonly listener: Listener;
+  readonly revocations: Revocations;
   readonly #options: CoreOptions;
   readonly #watch: ArbiterWatch;
-  #clockOffsetMs: number;
-  #listening = false;
+  readonly #asking = new Map<string, Promise<CachedSession | undefined>>();
 
   constructor(options: CoreOptions) {
     this.#options = options;
-    this.#clockOffsetMs = options.clock.wallMs() - options.clock.monotonicMs();
     this.cache = openSessionCache(options.cacheEntries);
-    this.#watch = watchArbiter(options.arbiter, options.clock, options.log, () => void this.#settle());
+    this.#watch = watchArbiter({
+      arbiter: options.arbiter,
+      clock: options.clock,
+      log: options.log,
+      lastHeardMs: () => this.revocations.lastHeardMs(),
+      onReturn: () => void this.#settle(),
+    });
     this.touches = openTouchBatch(options.clock, (touches) => this.#writeTouches(touches));
     this.deferred = openDeferredSaves({
       merge: options.merge,
@@ -90,16 +65,7 @@ export class SessionCore {
       write: (job) => this.#write(job),
       destroy: (idHash) => this.ask(() => destroySessions(options.arbiter, [idHash])),
     });
-    this.listener = options.arbiter.listen([sessionChannel], {
-      onNotify: (_channel, idHash) => this.cache.drop(idHash),
-      onConnect: () => {
-        this.cache.clear(); // what was revoked in between is unknown
-        this.#listening = true;
-      },
-      onDisconnect: () => {
-        this.#listening = false;
-      },
-    });
+    this.revocations = listenForRevocations(options.arbiter, options.clock, this.cache);
   }
 
   isAway(): boolean {
@@ -115,16 +81,16 @@ export class SessionCore {
   }
 
   /** The session, or undefined where there is none. Not a promise when a proved copy is at hand. */
-  load(id: string, tag: VersionTag | undefined): Loaded | undefined | Promise<Loaded | undefined> {
+  load(id: string, stated: StatedVersion | undefined): Loaded | undefined | Promise<Loaded | undefined> {
     const idHash = hashSessionId(id);
-    if (this.isAway()) return this.#serveAway(idHash, tag, undefined);
-    if (this.deferred.get(idHash)) return this.#loadAfterDrain(idHash, tag);
+    if (this.isAway()) return this.#serveAway(idHash, stated, undefined);
+    if (this.deferred.get(idHash)) return this.#loadAfterDrain(idHash, stated);
     const copy = this.cache.get(idHash);
-    if (copy && tag && sameTag(copy.tag, tag) && this.#isAlive(copy) && this.#hearsRevocations()) {
+    if (copy && stated && proves(stated, copy) && this.#isAlive(copy) && this.revocations.areHeard()) {
       this.counters.hits++;
       return this.#loaded(copy);
     }
-    return this.#loadFromArbiter(idHash, tag);
+    return this.#loadFromArbiter(idHash, stated);
   }
 
   /** What the request changed, or undefined if nothing. Throws SESSION_INVALID. */
@@ -135,15 +101,21 @@ export class SessionCore {
 
   /**
    * Saves what changed since the snapshot and returns the next one. Where the merge ended in another value than
-   * the request's own, the session object gets it too.
+   * the request's own, the session object gets it too. A save that no cookie will tell of is notified instead.
    */
-  async save(id: string, session: object, snapshot: Snapshot | undefined): Promise<Snapshot> {
+  async save(
+    id: string,
+    session: object,
+    snapshot: Snapshot | undefined,
+    toldByCookie: boolean,
+  ): Promise<Snapshot> {
     if (snapshot?.ended) return snapshot;
     const { clock, userOf } = this.#options;
     const idHash = hashSessionId(id);
     const texts = textsOf(session, snapshot?.view);
     const delta = sessionDelta(snapshot?.view ?? new Map(), texts);
     const user = userOf(session as Record<string, unknown>);
+    const userBefore = snapshot && userOf(sessionObject(snapshot.view, 0));
     const job: SaveJob = {
       idHash,
       isNew: snapshot === undefined,
@@ -151,7 +123,9 @@ export class SessionCore {
       saveId: randomUUID(),
       known: snapshot?.complete ? { version: snapshot.tag.version, values: snapshot.view } : undefined,
       replacement: snapshot ? undefined : texts,
-      user: { id: user },
+      // A request that did not change it may not know of a login meanwhile.
+      user: snapshot && userBefore === user ? undefined : { id: user },
+      notify: !toldByCookie,
       idleMs: idleMsOf(texts, this.#options.idleMs, clock.wallMs()),
     };
     this.counters.saves++;
@@ -209,6 +183,7 @@ export class SessionCore {
   }
 
   async close(): Promise<void> {
+    this.#watch.hope(); // one real attempt: it may be back and nobody has noticed yet
     await this.touches.close().catch(() => undefined); // the arbiter is away: nothing more can be done
     await this.deferred.drain().catch(() => undefined); // as above, and said below
     if (this.deferred.size > 0) {
@@ -218,7 +193,7 @@ export class SessionCore {
       );
     }
     this.#watch.close();
-    await this.listener.close();
+    await this.revocations.close();
   }
 
   async #settle(): Promise<void> {
@@ -237,37 +212,70 @@ export class SessionCore {
     await this.deferred.drain();
   }
 
-  async #loadAfterDrain(idHash: string, tag: VersionTag | undefined): Promise<Loaded | undefined> {
+  async #loadAfterDrain(idHash: string, stated: StatedVersion | undefined): Promise<Loaded | undefined> {
     await this.#drain().catch(() => undefined); // away again: the load below finds out
-    return this.#loadFromArbiter(idHash, tag);
+    return this.#loadFromArbiter(idHash, stated);
   }
 
-  async #loadFromArbiter(idHash: string, tag: VersionTag | undefined): Promise<Loaded | undefined> {
-    const { arbiter, clock, codec } = this.#options;
-    const moment = this.cache.moment();
-    const sentMs = clock.monotonicMs();
-    this.counters.loads++;
+  async #loadFromArbiter(idHash: string, stated: StatedVersion | undefined): Promise<Loaded | undefined> {
     try {
-      const row = await this.ask(() => loadSession(arbiter, idHash));
-      if (!row) return undefined;
-      const copy: CachedSession = {
-        tag: { version: row.version, deferred: 0 },
-        values: codec.decode(idHash, row.data),
-        idleMs: row.idleMs,
-        idleDeadlineMs: sentMs + row.idleRemainingMs,
-        persistedDeadlineMs: sentMs + row.idleRemainingMs,
-        absoluteDeadlineMs: sentMs + row.absoluteRemainingMs,
-      };
-      this.cache.put(idHash, copy, moment);
-      return this.#loaded(copy);
+      const copy = await this.#askTogether(idHash, stated);
+      return copy && this.#loaded(copy);
     } catch (error) {
-      if (isUnavailable(error)) return this.#serveAway(idHash, tag, error);
+      if (isUnavailable(error)) return this.#serveAway(idHash, stated, error);
       throw asAnswer(error);
     }
   }
 
+  /** Requests that bring the same cookie at the same time, as those of one page do, share one question. */
+  #askTogether(idHash: string, stated: StatedVersion | undefined): Promise<CachedSession | undefined> {
+    if (!stated) return this.#askArbiter(idHash, undefined);
+    const key = `${idHash}.${stated.nonce}`;
+    const asking = this.#asking.get(key);
+    if (asking) return asking;
+    const question = this.#askArbiter(idHash, stated).finally(() => this.#asking.delete(key));
+    this.#asking.set(key, question);
+    return question;
+  }
+
+  async #askArbiter(idHash: string, stated: StatedVersion | undefined): Promise<CachedSession | undefined> {
+    const { clock, codec } = this.#options;
+    const moment = this.cache.moment();
+    const sentMs = clock.monotonicMs();
+    this.counters.loads++;
+    const row = await this.#loadSettled(idHash, stated);
+    if (!row) return undefined;
+    const tag = { version: row.version, deferred: 0 };
+    const copy: CachedSession = {
+      tag,
+      confirmed: stated && sameTag(stated, tag) ? [stated.nonce] : [],
+      values: codec.decode(idHash, row.data),
+      idleMs: row.idleMs,
+      idleDeadlineMs: sentMs + row.idleRemainingMs,
+      persistedDeadlineMs: sentMs + row.idleRemainingMs,
+      absoluteDeadlineMs: sentMs + row.absoluteRemainingMs,
+    };
+    this.cache.put(idHash, copy, moment);
+    return copy;
+  }
+
+  /**
+   * What the arbiter has. A tag that says `deferred` tells that another instance holds changes which the user has
+   * already seen: they come as soon as that instance notices that the arbiter is back, or never if it has died.
+   */
+  async #loadSettled(idHash: string, tag: StatedVersion | undefined): Promise<LoadedRow | undefined> {
+    const { arbiter, clock } = this.#options;
+    const deadlineMs = clock.monotonicMs() + settleWithinMs;
+    for (;;) {
+      const row = await this.ask(() => loadSession(arbiter, idHash));
+      const awaited = row && tag && tag.deferred > 0 && isNewer(tag, { version: row.version, deferred: 0 });
+      if (!awaited || clock.monotonicMs() > deadlineMs) return row;
+      await clock.sleep(100);
+    }
+  }
+
   /** By policy, from memory; never less than the user has already seen, and never nothing in silence. */
-  #serveAway(idHash: string, tag: VersionTag | undefined, cause: unknown): Loaded | undefined {
+  #serveAway(idHash: string, tag: StatedVersion | undefined, cause: unknown): Loaded | undefined {
     const pending = this.deferred.get(idHash);
     if (pending?.destroyed) return undefined;
     const copy: CachedSession | DeferredSession | undefined = pending ?? this.cache.get(idHash);
@@ -321,6 +329,7 @@ export class SessionCore {
     if (outcome.kind === 'saved' && outcome.wrote) {
       const copy: CachedSession = {
         tag: { version: outcome.version, deferred: 0 },
+        confirmed: [],
         values: outcome.values,
         idleMs: job.idleMs,
         idleDeadlineMs: sentMs + job.idleMs,
@@ -346,7 +355,7 @@ export class SessionCore {
     }
   }
 
-  #loaded(copy: CachedSession): Loaded {
+  #loaded(copy: Omit<CachedSession, 'confirmed'>): Loaded {
     const { clock } = this.#options;
     const endsMs = Math.min(copy.idleDeadlineMs, copy.absoluteDeadlineMs);
     return {
@@ -372,15 +381,8 @@ export class SessionCore {
     const nowMs = this.#options.clock.monotonicMs();
     return nowMs < copy.idleDeadlineMs && nowMs < copy.absoluteDeadlineMs;
   }
+}
 
-  #hearsRevocations(): boolean {
-    const { clock } = this.#options;
-    const nowMs = clock.monotonicMs();
-    // The monotonic clock stands still while the machine is suspended; the wall clock then jumps ahead of it.
-    const offsetMs = clock.wallMs() - nowMs;
-    const jumped = Math.abs(offsetMs - this.#clockOffsetMs) > 1_000;
-    this.#clockOffsetMs = offsetMs;
-    if (jumped) this.cache.clear();
-    return this.#listening && !jumped && nowMs - this.listener.lastHeardMs() < listenerFreshMs;
-  }
+function proves(stated: StatedVersion, copy: CachedSession): boolean {
+  return sameTag(stated, copy.tag) && copy.confirmed.includes(stated.nonce);
 }

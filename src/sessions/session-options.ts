@@ -4,7 +4,7 @@ import type { MergeResolvers } from '../protocol/session-merge.ts';
 import type { Clock } from '../support/clock.ts';
 import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
-import type { AwayPolicy } from './session-core.ts';
+import type { AwayPolicy } from './core-options.ts';
 
 export interface SessionsOptions {
   /** Where the sessions are: a URL, or a connection that the caller closes. Default: HOLDFAST_DATABASE. */

@@ -2,11 +2,11 @@
 import type { Arbiter } from '../database/arbiter.ts';
 import type { StoredData } from './session-codec.ts';
 
-/** A healthy arbiter answers in milliseconds; a user waits for this one. */
-const userDeadlineMs = 1_000;
+/** A healthy arbiter answers in milliseconds; a user waits for this one. Long: an arbiter that is slow is not away (arbiter-watch.ts finds out sooner whether it is). */
+export const userDeadlineMs = 5_000;
 const adminDeadlineMs = 10_000;
 
-/** Notified with the hex of an id's hash when that session was destroyed. */
+/** Notified with the hex of an id's hash: copies of that session are void. */
 export const sessionChannel = 'holdfast_sessions';
 
 export interface LoadedRow {
@@ -41,6 +41,7 @@ export interface SaveRequest {
   readonly idleMs: number;
   readonly absoluteMs: number;
   readonly instance: string | undefined;
+  readonly notify: boolean;
 }
 
 export interface SavedRow {
@@ -53,7 +54,7 @@ export interface SavedRow {
 export async function saveSession(arbiter: Arbiter, save: SaveRequest): Promise<SavedRow> {
   const [row] = await arbiter.query<SavedRow>(
     `select outcome, version::float8 as version, data, absolute_remaining_ms as "absoluteRemainingMs"
-     from holdfast.session_save(decode($1, 'hex'), $2, $3::jsonb, $4, $5, $6, $7, $8, $9, $10)`,
+     from holdfast.session_save(decode($1, 'hex'), $2, $3::jsonb, $4, $5, $6, $7, $8, $9, $10, $11)`,
     [
       save.idHash,
       save.isNew,
@@ -65,6 +66,7 @@ export async function saveSession(arbiter: Arbiter, save: SaveRequest): Promise<
       save.idleMs,
       save.absoluteMs,
       save.instance ?? null,
+      save.notify,
     ],
     { deadlineMs: userDeadlineMs },
   );

@@ -2,12 +2,13 @@
  * The interface that express-session and @fastify/session expect of a store. Nothing is imported from either: the
  * classes that sessions are made of come with the first session that express-session generates.
  */
+import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { requestContext } from './request-context.ts';
+import { newRequestContext, requestContext } from './request-context.ts';
 import { hashSessionId } from './session-codec.ts';
 import type { Loaded, SessionCore } from './session-core.ts';
 import type { Snapshot } from './snapshot.ts';
-import type { VersionSigner, VersionTag } from './version-cookie.ts';
+import { type StatedVersion, sameTag, type VersionSigner } from './version-cookie.ts';
 
 type Callback<T = void> = (error?: unknown, result?: T) => void;
 
@@ -41,7 +42,7 @@ export class SessionStore extends EventEmitter {
   get(id: string, callback: Callback<SessionRecord | null>): void {
     let loading: Loaded | undefined | Promise<Loaded | undefined>;
     try {
-      loading = this.#core.load(id, this.#statedTag(id));
+      loading = this.#core.load(id, this.#stated(id));
     } catch (error) {
       callback(error);
       return;
@@ -74,7 +75,12 @@ export class SessionStore extends EventEmitter {
       return;
     }
     const saving = this.#core
-      .save(id, session, snapshot)
+      .save(
+        id,
+        session,
+        snapshot,
+        this.#signer !== undefined && requestContext.getStore()?.headersMade === false,
+      )
       .then((next) => this.remember(id, session, next))
       .finally(() => this.#saving.delete(session));
     this.#saving.set(
@@ -143,15 +149,17 @@ export class SessionStore extends EventEmitter {
     return this.#core.changes(session, this.snapshotOf(id, session)) !== undefined;
   }
 
-  /** The value of the version cookie for this response, if the user has another one. */
+  /** The value of the version cookie for this response, if the user's states another version. */
   versionCookie(id: string, session: object): string | undefined {
     const snapshot = this.snapshotOf(id, session);
     if (!this.#signer || !snapshot || snapshot.ended) return undefined;
-    const value = this.#signer.sign(hashSessionId(id), snapshot.tag);
-    return value === requestContext.getStore()?.versionCookie ? undefined : value;
+    const stated = this.#stated(id);
+    if (stated && sameTag(stated, snapshot.tag)) return undefined;
+    const nonce = randomBytes(8).toString('base64url');
+    return this.#signer.sign(hashSessionId(id), { ...snapshot.tag, nonce });
   }
 
-  #statedTag(id: string): VersionTag | undefined {
+  #stated(id: string): StatedVersion | undefined {
     const cookie = requestContext.getStore()?.versionCookie;
     return cookie === undefined ? undefined : this.#signer?.verify(hashSessionId(id), cookie);
   }
@@ -168,7 +176,9 @@ export class SessionStore extends EventEmitter {
       callback(undefined, loaded.session);
     } else {
       // Used without our middleware: what follows from this callback is the request.
-      const own = { versionCookie: undefined, snapshots: new Map([[id, loaded.snapshot]]) };
+      const own = newRequestContext();
+      own.headersMade = true;
+      own.snapshots.set(id, loaded.snapshot);
       requestContext.run(own, () => callback(undefined, loaded.session));
     }
   }

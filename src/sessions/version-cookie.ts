@@ -1,7 +1,13 @@
 /**
  * The version travels with the user. Beside the session cookie goes a second one that says, signed, which version
- * of the session its last response knew. An instance that holds a copy of exactly that version need not ask the
- * arbiter: whoever wrote later would have given the user a newer cookie.
+ * of the session a response knew. Whoever wrote later gave the user a newer cookie, so an instance that holds a copy
+ * of exactly that version need not ask the arbiter.
+ *
+ * But responses overtake each other: the one that knew less may arrive last, and its cookie replaces the newer one.
+ * So every cookie that is sent is told apart by a nonce, and counts only on an instance that has once asked the
+ * arbiter *for a request that brought it back*. When a cookie comes back, every response that it replaced had arrived
+ * before; what those had saved, the arbiter had by then. If its version was still the same, it is a later cookie,
+ * with another nonce, that tells of anything later.
  *
  * While saves are deferred, a copy is ahead of the arbiter by a number of saves; that number is part of the tag, so
  * that no other instance takes its older copy for current.
@@ -15,10 +21,16 @@ export interface VersionTag {
   readonly deferred: number;
 }
 
+/** What a cookie states. */
+export interface StatedVersion extends VersionTag {
+  readonly nonce: string;
+}
+
 export interface VersionSigner {
-  sign(idHash: string, tag: VersionTag): string;
-  /** The tag, if it was signed for this session. */
-  verify(idHash: string, cookie: string): VersionTag | undefined;
+  /** The nonce is 11 characters of base64url, another one for every cookie that is sent. */
+  sign(idHash: string, stated: StatedVersion): string;
+  /** What was stated, if it was signed for this session. */
+  verify(idHash: string, cookie: string): StatedVersion | undefined;
 }
 
 type Secret = string | NodeJS.ArrayBufferView;
@@ -31,18 +43,18 @@ export function versionSigner(secrets: readonly Secret[]): VersionSigner {
   const macOf = (key: Buffer, idHash: string, stated: string) =>
     createHmac('sha256', key).update(`${idHash}.${stated}`).digest();
   return {
-    sign(idHash, tag) {
-      const stated = `${tag.version}.${tag.deferred}`;
+    sign(idHash, { version, deferred, nonce }) {
+      const stated = `${version}.${deferred}.${nonce}`;
       const [key] = keys;
       return key ? `${stated}.${macOf(key, idHash, stated).toString('base64url')}` : '';
     },
     verify(idHash, cookie) {
-      const match = /^((\d{1,16})\.(\d{1,9}))\.([\w-]{43})$/.exec(cookie);
+      const match = /^((\d{1,16})\.(\d{1,9})\.([\w-]{11}))\.([\w-]{43})$/.exec(cookie);
       if (!match) return undefined;
-      const [, stated = '', version, deferred, mac = ''] = match;
+      const [, stated = '', version, deferred, nonce = '', mac = ''] = match;
       const given = Buffer.from(mac, 'base64url');
       const signed = keys.some((key) => timingSafeEqual(macOf(key, idHash, stated), given));
-      return signed ? { version: Number(version), deferred: Number(deferred) } : undefined;
+      return signed ? { version: Number(version), deferred: Number(deferred), nonce } : undefined;
     },
   };
 }

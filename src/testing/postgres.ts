@@ -28,7 +28,10 @@ export interface TestPostgres {
 export async function startTestPostgres(): Promise<TestPostgres> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-postgres-'));
   const serverFlags = ['-c', 'fsync=off']; // a test never survives a power failure
-  let server: EmbeddedPostgres = await startEmbeddedPostgres(folder, { database: 'template_migrated', serverFlags });
+  let server: EmbeddedPostgres = await startEmbeddedPostgres(folder, {
+    database: 'template_migrated',
+    serverFlags,
+  });
   const databaseUrl = (name: string) => server.url.replace(/[^/]*$/, name);
   const template = openArbiter({ url: databaseUrl('template_migrated') });
   await migrate(template);

@@ -10,7 +10,14 @@ import type { Random } from '../../src/testing/simulation/random.ts';
 import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
 import type { SimulatedDatabase } from './database.ts';
 
-export const messageFaults = ['delayed', 'lost before execution', 'answer lost', 'stalled in the server', 'reset'] as const;
+export const messageFaults = [
+  'delayed',
+  'lost before execution',
+  'answer late',
+  'answer lost',
+  'stalled in the server',
+  'reset',
+] as const;
 export type MessageFault = (typeof messageFaults)[number];
 
 /** What stands at one end of the network. */
@@ -26,8 +33,9 @@ export interface Execution {
   readonly text: string;
   readonly values: readonly unknown[];
   readonly rows: readonly Record<string, unknown>[];
+  /** The moment that the statement saw as now. */
+  readonly startedMs: number;
   readonly atMs: number;
-  readonly timeline: number;
 }
 
 interface Request {
@@ -72,23 +80,23 @@ export function simulatedArbiter(options: {
   const away = (why: string) => new HoldfastError('ARBITER_UNAVAILABLE', `The arbiter cannot be reached: ${why}.`);
   const latencyMs = () => random.between(0.2, 15);
 
-  function reply(request: Request, result: Record<string, unknown>[] | Error): void {
-    time.at(time.nowMs() + latencyMs(), () => {
+  function reply(request: Request, result: Record<string, unknown>[] | Error, delayMs = latencyMs()): void {
+    time.at(time.nowMs() + delayMs, () => {
       if (!request.caller.partitioned) request.caller.machine.deliver(() => request.answer(result));
     });
   }
 
-  async function execute(request: Request, startedMs: number, answerLost: boolean): Promise<void> {
+  async function execute(request: Request, startedMs: number, fault?: MessageFault): Promise<void> {
     connected.delete(request);
     let result: Record<string, unknown>[] | Error;
     try {
       result = await database.run(request.text, request.values, { nowMs: clockOffsetMs + startedMs, timeline });
       const { caller, text, values } = request;
-      await options.onExecution({ caller, text, values, rows: result, atMs: time.nowMs(), timeline });
+      await options.onExecution({ caller, text, values, rows: result, startedMs, atMs: time.nowMs() });
     } catch (error) {
       result = error as Error;
     }
-    if (!answerLost) reply(request, result);
+    if (fault !== 'answer lost') reply(request, result, fault === 'answer late' ? random.between(50, 2_400) : undefined);
   }
 
   function arrive(request: Request, fault: MessageFault | undefined): void | Promise<void> {
@@ -104,12 +112,12 @@ export function simulatedArbiter(options: {
       const resume = (): void | Promise<void> => {
         if (began !== life) return;
         if (state === 'frozen') return void queue.push(() => time.at(time.nowMs(), resume));
-        return execute(request, startedMs, false);
+        return execute(request, startedMs);
       };
       time.at(startedMs + random.between(10, 7_000), resume);
       return;
     }
-    return execute(request, time.nowMs(), fault === 'answer lost');
+    return execute(request, time.nowMs(), fault);
   }
 
   function send(request: Request): void {

@@ -10,6 +10,8 @@ interface RowView {
   readonly agentId: string;
   readonly token: bigint;
   readonly ended: boolean;
+  /** In true time; unknown after a failover, until the first renewal. */
+  readonly leaseUntilMs?: number;
 }
 
 export interface Invariants {
@@ -37,7 +39,7 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
   function checkActing(agent: SimulatedAgent, nowMs: number): void {
     const token = agent.keeper.membership?.token;
     const begins = nowMs - agent.lastActedMs > 0 && !agent.working;
-    agent.working = true;
+    if (agent.machine.isAwake) agent.working = true; // asleep, it has not noticed yet
     agent.idleSinceMs = undefined;
     agent.lastActedMs = nowMs;
     for (const other of agents) {
@@ -47,7 +49,12 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
         throw new Error(`P4: ${agent.agentId} acts while ${other.agentId} may still be stopping its work`);
       }
     }
-    if (token !== undefined) use(agent.instance, token, agent.agentId);
+    if (token === undefined) return;
+    use(agent.instance, token, agent.agentId);
+    const row = view.get(agent.instance);
+    if (row?.token === token && nowMs > (row.leaseUntilMs ?? Number.POSITIVE_INFINITY)) {
+      throw new Error(`P4: ${agent.agentId} acts although its lease ran out ${nowMs - (row.leaseUntilMs ?? 0)} ms ago`);
+    }
   }
 
   function checkTold(agent: SimulatedAgent, nowMs: number): void {
@@ -86,7 +93,7 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     }
   }
 
-  function joinExecuted({ caller, values, rows, atMs }: Execution): void {
+  function joinExecuted({ caller, values, rows, startedMs, atMs }: Execution): void {
     const [instance, agentId, provedDead, watched] = values as [string, string, string[], string | null];
     const answer = rows[0]?.answer as { outcome: string; token: string };
     const row = view.get(instance);
@@ -98,7 +105,16 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     if (watched && row && !row.ended && row.agentId !== agentId) onEvent('taken over after watching');
     checkDeserved(instance, atMs, caller.agentId);
     granted(BigInt(answer.token));
-    view.set(instance, { agentId, token: BigInt(answer.token), ended: false });
+    const leaseUntilMs = startedMs + lease.ttlMs;
+    view.set(instance, { agentId, token: BigInt(answer.token), ended: false, leaseUntilMs });
+  }
+
+  function heartbeatExecuted({ values, rows, startedMs }: Execution): void {
+    if ((rows[0]?.answer as { outcome: string }).outcome === 'fenced') return onEvent('fenced');
+    const instance = String(values[0]);
+    const row = view.get(instance);
+    if (!row) return;
+    view.set(instance, { ...row, leaseUntilMs: Math.max(row.leaseUntilMs ?? 0, startedMs + lease.ttlMs) });
   }
 
   return {
@@ -124,9 +140,7 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
         onEvent('declared lost');
       } else if (text.includes('member_leave') && row?.done) end(String(values[0]));
       else if (text.includes('lease_acquire') && row?.outcome === 'granted') granted(BigInt(String(row.token)));
-      else if (text.includes('member_heartbeat') && (row?.answer as { outcome: string }).outcome === 'fenced') {
-        onEvent('fenced');
-      }
+      else if (text.includes('member_heartbeat')) heartbeatExecuted(execution);
     },
     resetView(rows) {
       view.clear();

@@ -35,8 +35,8 @@ export interface RunResult {
   readonly digest: string;
 }
 
-/** Two lease times (P9), and the retries and heartbeats with which they begin and end. */
-const settlingMs = 2 * lease.ttlMs + 2.5 * lease.heartbeatMs;
+/** Two lease times (P9), a request that hangs until its deadline, and the heartbeats with which they begin and end. */
+const settlingMs = 2 * lease.ttlMs + 3_000 + 2.5 * lease.heartbeatMs;
 
 export async function simulate(
   seed: number,
@@ -54,7 +54,7 @@ export async function simulate(
     const text = `${time.nowMs().toFixed(3).padStart(10)} ${line}`;
     digest.update(text);
     trace.push(text);
-    if (trace.length > 60) trace.shift();
+    if (trace.length > 80) trace.shift();
   };
   const count = (kind: string): void => {
     happened.set(kind, (happened.get(kind) ?? 0) + 1);

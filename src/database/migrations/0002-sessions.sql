@@ -78,10 +78,11 @@ $$;
 -- p_new: the caller never read this session, so it may be inserted. A session that was read is updated or not at
 -- all: never both, because an upsert is what brings a destroyed session back.
 -- p_seen_version: the row version whose content the caller knows completely; data comes back when it is another.
+-- p_notify: tell every instance that its copy is old. Most saves need not: the user's own cookie tells.
 -- outcome: saved | conflict | destroyed | expired | gone.
 create function holdfast.session_save(
   p_id_hash bytea, p_new boolean, p_delta jsonb, p_seen_version bigint, p_save uuid,
-  p_user_known boolean, p_user text, p_idle_ms bigint, p_absolute_ms double precision, p_instance text)
+  p_user_known boolean, p_user text, p_idle_ms bigint, p_absolute_ms double precision, p_instance text, p_notify boolean)
 returns table (outcome text, version bigint, data jsonb, absolute_remaining_ms double precision)
 language plpgsql as $$
 declare
@@ -130,6 +131,9 @@ begin
     s.user_id := null;
     s.created_at := at;
   elsif s.last_save = p_save then
+    if p_notify then
+      perform pg_notify('holdfast_sessions', encode(p_id_hash, 'hex'));
+    end if;
     return query select 'saved'::text, s.version, s.data, holdfast.session_ms(s.absolute_expires_at - at);
     return;
   end if;
@@ -150,6 +154,9 @@ begin
       created_at = s.created_at, absolute_expires_at = s.absolute_expires_at
   where t.id_hash = p_id_hash;
   perform holdfast.session_seen_now(p_id_hash, at, p_idle_ms, p_instance);
+  if p_notify then
+    perform pg_notify('holdfast_sessions', encode(p_id_hash, 'hex'));
+  end if;
   return query select 'saved'::text, next_version,
     case when s.version is distinct from p_seen_version then next_data end,
     holdfast.session_ms(s.absolute_expires_at - at);

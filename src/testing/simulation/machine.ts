@@ -35,7 +35,8 @@ export function simulatedMachine(time: VirtualTime, options: { rate: number; wal
     return (real - suspendedMs) * options.rate;
   };
 
-  function timer(ms: number, run: () => void): () => void {
+  function timer(delayMs: number, run: () => void): () => void {
+    const ms = Math.max(1, delayMs); // as real timers do; a smaller one might not move the time at all
     const dueMs = monotonicMs() + ms;
     let cancelled = false;
     const look = (): void => {
