@@ -22,6 +22,10 @@ export function parseDatabaseUrl(url: string, environment: NodeJS.ProcessEnv = {
   const match = /^postgres(?:ql)?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/.exec(url);
   if (!match) throw invalid('it does not start with postgres:// or is not a URL');
   const [, credentials = '', authority = '', path = '', search = ''] = match;
+  // Whatever stands before the last @ may be part of a password: nothing of it is shown.
+  if (authority.includes('@') || (match[1] === undefined && url.includes('@'))) {
+    throw invalid('an @, / or ? in the user or password must be written as %40, %2F or %3F');
+  }
   const colon = credentials.indexOf(':');
   const user = decode(colon < 0 ? credentials : credentials.slice(0, colon));
   const written = colon < 0 ? undefined : decode(credentials.slice(colon + 1));
@@ -39,7 +43,9 @@ export function parseDatabaseUrl(url: string, environment: NodeJS.ProcessEnv = {
 
 /** The URL without its password, for messages and pages. */
 export function withoutPassword(url: string): string {
-  return url.replace(/^(postgres(?:ql)?:\/\/[^:@/]*):[^@]*@/, '$1:***@');
+  return url
+    .replace(/^([^:/]*:\/\/[^:@/?]*):.*@/s, '$1:***@')
+    .replace(/([?&]password=)[^&]*/g, '$1***');
 }
 
 function parseHost(text: string): { host: string; port: number } {

@@ -18,7 +18,7 @@ export interface StoredValue {
 
 export type SessionValues = ReadonlyMap<string, StoredValue>;
 
-export interface Change {
+interface Change {
   /** The key's version when it was read; 0 where it was absent. */
   readonly baseVersion: number;
   readonly baseText: string | undefined;
