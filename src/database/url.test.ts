@@ -11,7 +11,10 @@ test('a URL names several hosts, each with its port or the usual one', () => {
     { host: 'db2', port: 5432 },
     { host: '::1', port: 5434 },
   ]);
-  assert.deepEqual([address.user, address.password, address.database, address.ssl], ['holdfast', 'secret', 'shop', false]);
+  assert.deepEqual(
+    [address.user, address.password, address.database, address.ssl],
+    ['holdfast', 'secret', 'shop', false],
+  );
 });
 
 test('what the URL leaves out comes from the environment, or is the usual', () => {
@@ -27,9 +30,13 @@ test('user, password and database may be percent-encoded', () => {
 });
 
 test('TLS is verified in full where the URL asks for it or names a root certificate', () => {
-  assert.deepEqual(parseDatabaseUrl('postgres://u@db/d?sslmode=verify-full').ssl, { rejectUnauthorized: true });
+  assert.deepEqual(parseDatabaseUrl('postgres://u@db/d?sslmode=verify-full').ssl, {
+    rejectUnauthorized: true,
+  });
   assert.deepEqual(parseDatabaseUrl('postgres://u@db/d?sslmode=require').ssl, { rejectUnauthorized: false });
-  assert.throws(() => parseDatabaseUrl('postgres://u@db/d?sslrootcert=/no/such/file'), { code: 'DATABASE_URL_INVALID' });
+  assert.throws(() => parseDatabaseUrl('postgres://u@db/d?sslrootcert=/no/such/file'), {
+    code: 'DATABASE_URL_INVALID',
+  });
 });
 
 const wrong = [
@@ -60,13 +67,19 @@ for (const url of wrong) {
 
 test('P10: no text makes the parser throw anything but its own error', () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.string().map((text) => `postgres://${text}`)), (text) => {
-      try {
-        parseDatabaseUrl(text, { USER: 'u' });
-      } catch (error) {
-        assert.ok(error instanceof HoldfastError && error.code === 'DATABASE_URL_INVALID');
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.string().map((text) => `postgres://${text}`),
+      ),
+      (text) => {
+        try {
+          parseDatabaseUrl(text, { USER: 'u' });
+        } catch (error) {
+          assert.ok(error instanceof HoldfastError && error.code === 'DATABASE_URL_INVALID');
+        }
+      },
+    ),
   );
 });
 

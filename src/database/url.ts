@@ -43,9 +43,7 @@ export function parseDatabaseUrl(url: string, environment: NodeJS.ProcessEnv = {
 
 /** The URL without its password, for messages and pages. */
 export function withoutPassword(url: string): string {
-  return url
-    .replace(/^([^:/]*:\/\/[^:@/?]*):.*@/s, '$1:***@')
-    .replace(/([?&]password=)[^&]*/g, '$1***');
+  return url.replace(/^([^:/]*:\/\/[^:@/?]*):.*@/s, '$1:***@').replace(/([?&]password=)[^&]*/g, '$1***');
 }
 
 function parseHost(text: string): { host: string; port: number } {

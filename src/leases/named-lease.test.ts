@@ -73,7 +73,9 @@ test('a named lease is free when its holder was lost, has left or has rejoined',
 test('a holder whose lease ran out but who was not declared lost still holds: a suspicion frees nothing', async () => {
   const [silent, other] = [await member('d1'), await member('d2')];
   await tokenOf('slot-d', silent);
-  await arbiter.query(`update holdfast.member set lease_until = now() - interval '1 minute' where instance = 'd1'`);
+  await arbiter.query(
+    `update holdfast.member set lease_until = now() - interval '1 minute' where instance = 'd1'`,
+  );
   assert.deepEqual(await acquire('slot-d', other), { outcome: 'held', holder: 'd1' });
   assert.deepEqual(await acquire('slot-d', silent), { outcome: 'fenced' }, 'nor may it take anything itself');
 });
@@ -97,7 +99,9 @@ test('P1: a member that joined after the statement of another began is not robbe
     await query(`select from holdfast.lease where name = 'slot-f' for update`);
     const asked = acquire('slot-f', slow);
     for (;;) {
-      const [row] = await query<{ blocked: boolean }>('select exists (select from pg_locks where not granted) as blocked');
+      const [row] = await query<{ blocked: boolean }>(
+        'select exists (select from pg_locks where not granted) as blocked',
+      );
       if (row?.blocked) break;
     }
     const fresh = await member('f-fresh'); // committed, on a connection of its own
@@ -116,7 +120,9 @@ test('P1: for one ttl after a failover no named lease is granted', async () => {
     const holder = { instance: 'g1', token: BigInt(row?.answer.token ?? 0) };
     await own.query(`create or replace function holdfast.timeline() returns int language sql as 'select 7'`);
     assert.deepEqual(await acquireLease(own.query, 'slot', holder), { outcome: 'held', holder: '' });
-    await own.query(`update holdfast.timeline_start set since = since - interval '1 minute' where timeline = 7`);
+    await own.query(
+      `update holdfast.timeline_start set since = since - interval '1 minute' where timeline = 7`,
+    );
     assert.equal((await acquireLease(own.query, 'slot', holder)).outcome, 'granted');
   } finally {
     await own.close();

@@ -41,7 +41,11 @@ const held = (renewedAt: string, timeline = 1): Answer => ({
 
 /** `answer` is asked for each statement; answers take 10 ms. */
 function scene(
-  answer: (operation: 'join' | 'heartbeat' | 'leave' | 'lost', values: readonly unknown[], nowMs: number) => Answer,
+  answer: (
+    operation: 'join' | 'heartbeat' | 'leave' | 'lost',
+    values: readonly unknown[],
+    nowMs: number,
+  ) => Answer,
 ) {
   const time = virtualTime();
   const machine = simulatedMachine(time, { rate: 1, wallOffsetMs: 1_700_000_000_000 });
@@ -66,7 +70,15 @@ function scene(
     lease,
     report: () => ({
       state: 'up',
-      facts: { host: 'h', agentPid: 1, address: null, pid: null, revision: 1, healthPage: null, reason: null },
+      facts: {
+        host: 'h',
+        agentPid: 1,
+        address: null,
+        pid: null,
+        revision: 1,
+        healthPage: null,
+        reason: null,
+      },
     }),
     on: {
       joined: () => events.push(`${Math.round(time.nowMs())} joined`),
@@ -200,7 +212,9 @@ test('a newcomer that slept while it watched starts to watch again', async () =>
 });
 
 test('P1: a grant with a grace is acted upon only after the grace, whatever is renewed meanwhile', async () => {
-  const { time, keeper, events } = scene((operation) => (operation === 'join' ? joined({ graceMs: 5_000 }) : renewed()));
+  const { time, keeper, events } = scene((operation) =>
+    operation === 'join' ? joined({ graceMs: 5_000 }) : renewed(),
+  );
   await time.runUntil(5_000);
   assert.notEqual(keeper.membership, undefined);
   assert.equal(keeper.mayAct(), false);
@@ -221,7 +235,8 @@ test('P4: a lease that runs out right after its grace is told, though no heartbe
 test('P1: a renewal by a new primary is none for a keeper whose lease was out: it joins anew', async () => {
   let joins = 0;
   const { time, keeper, events } = scene((operation) => {
-    if (operation === 'join') return joins++ === 0 ? joined() : joined({ token: '2199023255553', timeline: 2, graceMs: 5_000 });
+    if (operation === 'join')
+      return joins++ === 0 ? joined() : joined({ token: '2199023255553', timeline: 2, graceMs: 5_000 });
     return time.nowMs() < 10_000 ? 'silence' : renewed({ timeline: 2 });
   });
   await time.runUntil(12_500);

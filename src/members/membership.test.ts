@@ -3,7 +3,15 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { tokenParts } from '../protocol/token.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
-import { declareLost, heartbeat, type JoinResult, join, leave, type MemberFacts, type Membership } from './membership.ts';
+import {
+  declareLost,
+  heartbeat,
+  type JoinResult,
+  join,
+  leave,
+  type MemberFacts,
+  type Membership,
+} from './membership.ts';
 
 const ttlMs = 5_000;
 const nothingNew = { state: null, facts: null };
@@ -37,9 +45,14 @@ describe('members on a real arbiter whose clock is set by hand', () => {
   });
   const closing = () => arbiter.close();
 
-  const pass = (ms: number) => arbiter.query(`update public.settings set at = at + $1 * interval '1 ms'`, [ms]);
+  const pass = (ms: number) =>
+    arbiter.query(`update public.settings set at = at + $1 * interval '1 ms'`, [ms]);
   const failOver = () => arbiter.query('update public.settings set timeline = timeline + 1');
-  const request = (instance: string, agentId: string, rest: { provedDead?: string[]; watched?: string | null } = {}) =>
+  const request = (
+    instance: string,
+    agentId: string,
+    rest: { provedDead?: string[]; watched?: string | null } = {},
+  ) =>
     join(arbiter.query, {
       instance,
       agentId,
@@ -178,7 +191,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
 
   test('nobody is declared lost for one ttl after the arbiter was away', async (t) => {
     t.after(closing);
-    const [one, two] = [joined(await request('shop-1', 'agent-a')), joined(await request('shop-2', 'agent-b'))];
+    const [one, two] = [
+      joined(await request('shop-1', 'agent-a')),
+      joined(await request('shop-2', 'agent-b')),
+    ];
     await beatFor(6, one, two);
     await pass(60_000); // frozen, restarted or cut off: no heartbeat came through
     assert.deepEqual(await expiredFor(one), [], 'the first to come back must not end the others');
@@ -192,7 +208,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
 
   test('nobody is declared lost for one ttl after a failover, even if no time was lost', async (t) => {
     t.after(closing);
-    const [one, two] = [joined(await request('shop-1', 'agent-a')), joined(await request('shop-2', 'agent-b'))];
+    const [one, two] = [
+      joined(await request('shop-1', 'agent-a')),
+      joined(await request('shop-2', 'agent-b')),
+    ];
     await beatFor(6, one);
     await failOver();
     assert.equal(await declareLost(arbiter.query, one, two), false, 'its witness was of another timeline');
@@ -203,7 +222,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
 
   test('a step of the arbiter clock forward ends nobody, and a step back shortens no lease', async (t) => {
     t.after(closing);
-    const [one, two] = [joined(await request('shop-1', 'agent-a')), joined(await request('shop-2', 'agent-b'))];
+    const [one, two] = [
+      joined(await request('shop-1', 'agent-a')),
+      joined(await request('shop-2', 'agent-b')),
+    ];
     await beatFor(6, one, two);
     await pass(3_600_000);
     assert.deepEqual(await expiredFor(one), []);
@@ -230,7 +252,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
     await failOver();
     const after = note(joined(await request('shop-3', 'agent-d')));
     assert.equal(tokenParts(after.token).timeline, 2);
-    assert.deepEqual(tokens, [...tokens].sort((one, other) => (one < other ? -1 : 1)));
+    assert.deepEqual(
+      tokens,
+      [...tokens].sort((one, other) => (one < other ? -1 : 1)),
+    );
     assert.equal(new Set(tokens).size, tokens.length);
   });
 
@@ -285,11 +310,22 @@ describe('members on a real arbiter whose clock is set by hand', () => {
     const member = joined(await request('shop-1', 'agent-a'));
     await connected.promise;
     await arbiter.query(`update holdfast.member set maintenance = '{disk}'`);
-    await arbiter.query(`insert into holdfast.revision (document, digest, author, message) values ('{}', '', '', '')`);
+    await arbiter.query(
+      `insert into holdfast.revision (document, digest, author, message) values ('{}', '', '', '')`,
+    );
     const answer = await heartbeat(arbiter.query, member, ttlMs, nothingNew);
-    assert.deepEqual(answer, { outcome: 'renewed', timeline: 1, maintenance: ['disk'], revision: 1, expired: [] });
+    assert.deepEqual(answer, {
+      outcome: 'renewed',
+      timeline: 1,
+      maintenance: ['disk'],
+      revision: 1,
+      expired: [],
+    });
     const marker = Promise.withResolvers<void>();
-    const markers = arbiter.listen(['marker'], { onNotify: () => marker.resolve(), onConnect: () => undefined });
+    const markers = arbiter.listen(['marker'], {
+      onNotify: () => marker.resolve(),
+      onConnect: () => undefined,
+    });
     await heartbeat(arbiter.query, member, ttlMs, { state: 'draining', facts: factsOf('moved') });
     while (markers.lastHeardMs() < 0) await new Promise((resolve) => setTimeout(resolve, 10));
     await arbiter.query(`notify marker`);

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type InstanceFacts, type InstanceState, instanceState, instanceStates, keepsItsUsers, takesNewUsers } from './instance-state.ts';
+import {
+  type InstanceFacts,
+  type InstanceState,
+  instanceState,
+  instanceStates,
+  keepsItsUsers,
+  takesNewUsers,
+} from './instance-state.ts';
 
 const facts = (changes: Partial<InstanceFacts> = {}): InstanceFacts => ({
   running: true,
@@ -25,7 +32,8 @@ const cases: [string, Partial<InstanceFacts>, InstanceState][] = [
 ];
 
 for (const [name, changes, expected] of cases) {
-  test(`an instance that is ${name} is ${expected}`, () => assert.equal(instanceState(facts(changes)), expected));
+  test(`an instance that is ${name} is ${expected}`, () =>
+    assert.equal(instanceState(facts(changes)), expected));
 }
 
 test('only a running, healthy instance that nobody wants to stop is up, over all combinations of facts', () => {

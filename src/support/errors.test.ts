@@ -5,7 +5,10 @@ import { errorCodes, HoldfastError } from './errors.ts';
 test('an error carries its code, its remedy and its cause', () => {
   const cause = new Error('the reason');
   const error = new HoldfastError('ARBITER_REFUSED', 'no', { remedy: 'ask', cause });
-  assert.deepEqual([error.code, error.remedy, error.cause, error.name], ['ARBITER_REFUSED', 'ask', cause, 'HoldfastError']);
+  assert.deepEqual(
+    [error.code, error.remedy, error.cause, error.name],
+    ['ARBITER_REFUSED', 'ask', cause, 'HoldfastError'],
+  );
   assert.equal('cause' in new HoldfastError('USAGE', 'no'), false);
 });
 

@@ -23,7 +23,10 @@ export interface Machine {
 }
 
 /** `rate` is how many of its seconds pass in one real second. */
-export function simulatedMachine(time: VirtualTime, options: { rate: number; wallOffsetMs: number }): Machine {
+export function simulatedMachine(
+  time: VirtualTime,
+  options: { rate: number; wallOffsetMs: number },
+): Machine {
   let state: 'awake' | 'frozen' | 'suspended' | 'dead' = 'awake';
   let wallOffsetMs = options.wallOffsetMs;
   let suspendedMs = 0;
@@ -94,7 +97,8 @@ export function simulatedMachine(time: VirtualTime, options: { rate: number; wal
       state = 'awake';
       const due = waiting;
       waiting = [];
-      for (const run of due) time.at(time.nowMs(), () => (state === 'awake' ? run() : void waiting.push(run)));
+      for (const run of due)
+        time.at(time.nowMs(), () => (state === 'awake' ? run() : void waiting.push(run)));
     },
     die() {
       state = 'dead';
