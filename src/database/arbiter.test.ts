@@ -40,7 +40,8 @@ describe('the connection to the arbiter', { timeout: 120_000 }, () => {
   test('a statement is answered, and an error of the statement itself costs no connection', () =>
     withArbiter(
       async (arbiter) => {
-        const pid = async () => (await arbiter.query<{ pid: number }>('select pg_backend_pid() as pid'))[0]?.pid;
+        const pid = async () =>
+          (await arbiter.query<{ pid: number }>('select pg_backend_pid() as pid'))[0]?.pid;
         const first = await pid();
         await assert.rejects(arbiter.query('select 1/0'), { code: '22012' });
         await assert.rejects(arbiter.query('select nonsense'), { code: '42703' });
@@ -78,7 +79,7 @@ describe('the connection to the arbiter', { timeout: 120_000 }, () => {
       { max: 2 },
     ));
 
-  test('a deadline that passes destroys the socket: the server ends the statement, and the next one is answered', () =>
+  test('a deadline that passes destroys the socket, and the next statement is answered on another', () =>
     withArbiter(
       async (arbiter) => {
         const startedMs = performance.now();
@@ -109,7 +110,7 @@ describe('the connection to the arbiter', { timeout: 120_000 }, () => {
       await eventually(() => arbiter.query('select 1').catch(() => undefined));
     }));
 
-  test('a transaction whose deadline passes is rolled back', () =>
+  test('a transaction whose deadline passes leaves nothing behind', () =>
     withArbiter(async (arbiter) => {
       await arbiter.query('create table two (x int)');
       await assert.rejects(
@@ -122,10 +123,6 @@ describe('the connection to the arbiter', { timeout: 120_000 }, () => {
         ),
         unavailable,
       );
-      await eventually(async () => {
-        const rows = await arbiter.query(`select from pg_stat_activity where query like 'select pg_sleep(60)%'`);
-        return rows.length >= 0;
-      });
       assert.deepEqual(await arbiter.query('select * from two'), []);
     }));
 
@@ -209,7 +206,9 @@ describe('the connection to the arbiter', { timeout: 120_000 }, () => {
       } finally {
         await withArbiter(
           async (arbiter) => {
-            await arbiter.query(`alter database ${new URL(url).pathname.slice(1)} reset default_transaction_read_only`);
+            await arbiter.query(
+              `alter database ${new URL(url).pathname.slice(1)} reset default_transaction_read_only`,
+            );
           },
           { url: url.replace(/[^/]*$/, 'postgres') },
         );

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { openArbiter } from './arbiter.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
 
@@ -48,7 +47,9 @@ describe('the embedded PostgreSQL', { timeout: 180_000 }, () => {
   test('asks for its password, and keeps it where only its owner can read it', async (t) => {
     const folder = await newFolder(t);
     const server = await start(t, folder);
-    await assert.rejects(ask(server.url.replace(/:[^:@]*@/, ':wrong@'), 'select 1'), { code: 'ARBITER_REFUSED' });
+    await assert.rejects(ask(server.url.replace(/:[^:@]*@/, ':wrong@'), 'select 1'), {
+      code: 'ARBITER_REFUSED',
+    });
     assert.equal((await stat(join(folder, 'settings.json'))).mode & 0o077, 0);
     const password = new URL(server.url).password;
     const commandLine = await readFile(`/proc/${server.pid}/cmdline`, 'utf8');
@@ -87,7 +88,6 @@ describe('the embedded PostgreSQL', { timeout: 180_000 }, () => {
     const folder = await newFolder(t);
     const first = await start(t, folder);
     await first.stop();
-    const { createServer } = await import('node:net');
     const thief = createServer();
     await new Promise<void>((resolve) => thief.listen(first.port, '127.0.0.1', resolve));
     t.after(() => thief.close());
@@ -105,6 +105,5 @@ describe('the embedded PostgreSQL', { timeout: 180_000 }, () => {
     assert.ok(performance.now() - startedMs < 5_000);
     await arbiter.close();
     await assert.rejects(ask(server.url, 'select 1'), { code: 'ARBITER_UNAVAILABLE' });
-    await delay(0);
   });
 });

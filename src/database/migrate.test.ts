@@ -31,7 +31,9 @@ describe('migrations', { timeout: 120_000 }, () => {
       await arbiter.close();`;
     const codes = await Promise.all(
       Array.from({ length: 8 }, () => {
-        const child = spawn(process.execPath, ['--input-type=module', '-e', program, url], { stdio: 'inherit' });
+        const child = spawn(process.execPath, ['--input-type=module', '-e', program, url], {
+          stdio: 'inherit',
+        });
         return new Promise((resolve) => child.once('exit', resolve));
       }),
     );
@@ -71,7 +73,9 @@ describe('migrations', { timeout: 120_000 }, () => {
   test('a schema that a newer Holdfast left is refused, with both versions in the message', async () => {
     const arbiter = openArbiter({ url: await postgres.createDatabase() });
     const known = (await files()).length;
-    await arbiter.query(`insert into holdfast.migration (number, name) values ($1, 'from the future')`, [known + 1]);
+    await arbiter.query(`insert into holdfast.migration (number, name) values ($1, 'from the future')`, [
+      known + 1,
+    ]);
     await assert.rejects(migrate(arbiter), {
       code: 'SCHEMA_NEWER',
       message: new RegExp(`version ${known + 1}; this Holdfast knows versions up to ${known}`),

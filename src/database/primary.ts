@@ -1,11 +1,13 @@
 /**
  * Finding the arbiter: the one host of several that is a writable primary, on the newest timeline seen.
  *
- * All hosts are asked at once and the first writable primary wins, so a dead host costs nothing. A primary on an
- * older timeline than one already seen is refused: it is the old primary of a failover, still open to us, and
- * what it grants is void. A connection is verified the same way each time it is opened, because the host behind
- * an address may have been demoted since.
+ * All hosts are asked at once. When the first writable primary has answered, the others have a moment to answer
+ * too, and the newest timeline wins, so a dead host costs next to nothing. A primary on an older timeline than one
+ * already seen is refused: it is the old primary of a failover, still open to us, and what it grants is void. A
+ * connection is verified the same way each time it is opened, because the host behind an address may have been
+ * demoted since.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { HoldfastError } from '../support/errors.ts';
 import type { DatabaseAddress } from './url.ts';
@@ -52,6 +54,9 @@ export async function whyNotPrimary(
   return undefined;
 }
 
+/** How long a second primary, on a newer timeline, is waited for when one has answered. */
+const otherPrimaryWithinMs = 250;
+
 /** Rejects with ARBITER_REFUSED when every host that answered said no for good, else ARBITER_UNAVAILABLE. */
 export async function findPrimary(
   address: DatabaseAddress,
@@ -61,6 +66,7 @@ export async function findPrimary(
 ): Promise<Host> {
   if (address.hosts.length === 1 && address.hosts[0]) return address.hosts[0]; // verified when connected
   const refusals: { host: Host; error: unknown }[] = [];
+  const primaries: { host: Host; timeline: number }[] = [];
   const attempts = address.hosts.map(async (host) => {
     const client = new pg.Client(clientOptions(address, host, connectTimeoutMs, applicationName));
     client.on('error', () => undefined); // the query below rejects with it
@@ -69,7 +75,7 @@ export async function findPrimary(
       await client.connect();
       const why = await whyNotPrimary(client, watch);
       if (why) throw new Error(why);
-      return host;
+      primaries.push({ host, timeline: watch.newest });
     } catch (error) {
       refusals.push({ host, error });
       throw error;
@@ -78,12 +84,21 @@ export async function findPrimary(
       destroySocket(client);
     }
   });
-  return Promise.any(attempts).catch(() => {
+  await Promise.any(attempts).catch(() => {
     throw unavailable(
       refusals.map(({ host, error }) => `${host.host}:${host.port} ${describe(error)}`).join('; '),
       refusals.map(({ error }) => error),
     );
   });
+  const moment = new AbortController();
+  await Promise.race([
+    Promise.allSettled(attempts),
+    delay(otherPrimaryWithinMs, undefined, { signal: moment.signal }),
+  ]);
+  moment.abort();
+  const newest = primaries.find(({ timeline }) => timeline === watch.newest);
+  if (!newest) throw unavailable(`another primary, on timeline ${watch.newest}, has been seen`, []);
+  return newest.host;
 }
 
 /** Ends a connection now, whatever it waits for: `end()` would send a message and wait for the server. */

@@ -1,7 +1,7 @@
 /** One agent of a simulation: the real LeaseKeeper on a simulated machine, and a little work under a named lease. */
 import type { Query } from '../../src/database/arbiter.ts';
 import { acquireLease, releaseLease } from '../../src/leases/named-lease.ts';
-import { LeaseKeeper, type LeaseKeeperOptions } from '../../src/members/lease-keeper.ts';
+import type { LeaseKeeper, LeaseKeeperOptions } from '../../src/members/lease-keeper.ts';
 import type { Membership } from '../../src/members/membership.ts';
 import { tokenParts } from '../../src/protocol/token.ts';
 import { silentLog } from '../../src/support/log.ts';
@@ -102,7 +102,8 @@ export function startAgent(options: {
       onEvent('named lease granted');
       return;
     }
-    const stillMine = answer.outcome === 'held' && answer.holder === instance && before?.memberToken === member.token;
+    const stillMine =
+      answer.outcome === 'held' && answer.holder === instance && before?.memberToken === member.token;
     if (stillMine && held) held.confirmed = true;
     else held = undefined;
   }

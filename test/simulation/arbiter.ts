@@ -77,7 +77,8 @@ export function simulatedArbiter(options: {
   let queue: (() => void)[] = [];
   let connected = new Set<Request>();
 
-  const away = (why: string) => new HoldfastError('ARBITER_UNAVAILABLE', `The arbiter cannot be reached: ${why}.`);
+  const away = (why: string) =>
+    new HoldfastError('ARBITER_UNAVAILABLE', `The arbiter cannot be reached: ${why}.`);
   const latencyMs = () => random.between(0.2, 15);
 
   function reply(request: Request, result: Record<string, unknown>[] | Error, delayMs = latencyMs()): void {
@@ -90,13 +91,17 @@ export function simulatedArbiter(options: {
     connected.delete(request);
     let result: Record<string, unknown>[] | Error;
     try {
-      result = await database.run(request.text, request.values, { nowMs: clockOffsetMs + startedMs, timeline });
+      result = await database.run(request.text, request.values, {
+        nowMs: clockOffsetMs + startedMs,
+        timeline,
+      });
       const { caller, text, values } = request;
       await options.onExecution({ caller, text, values, rows: result, startedMs, atMs: time.nowMs() });
     } catch (error) {
       result = error as Error;
     }
-    if (fault !== 'answer lost') reply(request, result, fault === 'answer late' ? random.between(50, 2_400) : undefined);
+    if (fault !== 'answer lost')
+      reply(request, result, fault === 'answer late' ? random.between(50, 2_400) : undefined);
   }
 
   function arrive(request: Request, fault: MessageFault | undefined): void | Promise<void> {
@@ -124,7 +129,10 @@ export function simulatedArbiter(options: {
     if (request.caller.partitioned) return;
     const fault = options.nextFault(request.caller);
     if (fault === 'lost before execution') return;
-    if (fault === 'reset') return reply(request, away('connection reset'));
+    if (fault === 'reset') {
+      reply(request, away('connection reset'));
+      return;
+    }
     const delayMs = fault === 'delayed' ? random.between(50, 6_000) : latencyMs();
     const sentTo = life;
     time.at(time.nowMs() + delayMs, () =>
@@ -141,16 +149,20 @@ export function simulatedArbiter(options: {
   }
 
   return {
-    queryFor: (caller) => (text, values = [], { deadlineMs = 3_000 } = {}) =>
-      new Promise((resolve, reject) => {
-        const cancelDeadline = caller.machine.timer(deadlineMs, () => reject(away(`no answer within ${deadlineMs} ms`)));
-        const answer = (result: Record<string, unknown>[] | Error): void => {
-          cancelDeadline();
-          if (result instanceof Error) reject(result);
-          else resolve(result as never);
-        };
-        send({ caller, text, values, answer });
-      }),
+    queryFor:
+      (caller) =>
+      (text, values = [], { deadlineMs = 3_000 } = {}) =>
+        new Promise((resolve, reject) => {
+          const cancelDeadline = caller.machine.timer(deadlineMs, () =>
+            reject(away(`no answer within ${deadlineMs} ms`)),
+          );
+          const answer = (result: Record<string, unknown>[] | Error): void => {
+            cancelDeadline();
+            if (result instanceof Error) reject(result);
+            else resolve(result as never);
+          };
+          send({ caller, text, values, answer });
+        }),
     get timeline() {
       return timeline;
     },

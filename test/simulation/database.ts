@@ -7,7 +7,11 @@ import type { PGlite } from '@electric-sql/pglite';
 
 export interface SimulatedDatabase {
   /** Runs one statement as if it had started at that moment. */
-  run(text: string, values: readonly unknown[], at: { nowMs: number; timeline: number }): Promise<Record<string, unknown>[]>;
+  run(
+    text: string,
+    values: readonly unknown[],
+    at: { nowMs: number; timeline: number },
+  ): Promise<Record<string, unknown>[]>;
   /** As new, on timeline 1. */
   reset(): Promise<void>;
   /** What a standby has received so far. */

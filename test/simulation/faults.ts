@@ -50,7 +50,9 @@ const crash = (restart: 'with proof' | 'without proof' | 'never'): Deed =>
     if (restart === 'never') return;
     const provedDead = restart === 'with proof' ? [agentId] : [];
     const pauseMs = random.between(50, 4_000);
-    world.time.at(Math.min(faultsEndMs, world.time.nowMs() + pauseMs), () => world.addAgent(instance, provedDead));
+    world.time.at(Math.min(faultsEndMs, world.time.nowMs() + pauseMs), () =>
+      world.addAgent(instance, provedDead),
+    );
   });
 
 function partition(world: World, agents: readonly SimulatedAgent[], endMs: number): void {
@@ -133,7 +135,9 @@ export function planFaults(world: World, random: Random): void {
   for (let index = 0; index < count; index++) {
     const kind = random.pick(faultKinds);
     const startMs = random.between(6_000, faultsEndMs - 2_000);
-    const durationMs = random.chance(0.5) ? random.between(100, lease.ttlMs) : random.between(lease.ttlMs, 15_000);
+    const durationMs = random.chance(0.5)
+      ? random.between(100, lease.ttlMs)
+      : random.between(lease.ttlMs, 15_000);
     const endMs = Math.min(faultsEndMs, startMs + durationMs);
     world.time.at(startMs, () => {
       world.happened(kind);

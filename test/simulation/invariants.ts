@@ -3,7 +3,7 @@
  * an error whose message begins with the promise that was broken.
  */
 import { stopWorkMs } from '../../src/protocol/lease.ts';
-import { type SimulatedAgent, lease, slot } from './agent.ts';
+import { lease, type SimulatedAgent, slot } from './agent.ts';
 import type { Execution } from './arbiter.ts';
 
 interface RowView {
@@ -32,7 +32,8 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
   /** A resource that remembers the highest token it was shown, and whoever acts shows its own. */
   function use(resource: string, token: bigint, who: string): void {
     const highest = highestUsed.get(resource) ?? 0n;
-    if (token < highest) throw new Error(`P3: ${who} acts on ${resource} with token ${token} after ${highest}`);
+    if (token < highest)
+      throw new Error(`P3: ${who} acts on ${resource} with token ${token} after ${highest}`);
     highestUsed.set(resource, token);
   }
 
@@ -44,7 +45,8 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     agent.lastActedMs = nowMs;
     for (const other of agents) {
       if (other === agent || other.instance !== agent.instance || !alive(other)) continue;
-      if (other.keeper.mayAct()) throw new Error(`P1: ${agent.agentId} and ${other.agentId} act at the same time`);
+      if (other.keeper.mayAct())
+        throw new Error(`P1: ${agent.agentId} and ${other.agentId} act at the same time`);
       if (begins && nowMs - other.lastActedMs < stopWorkMs(lease.ttlMs)) {
         throw new Error(`P4: ${agent.agentId} acts while ${other.agentId} may still be stopping its work`);
       }
@@ -53,7 +55,9 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     use(agent.instance, token, agent.agentId);
     const row = view.get(agent.instance);
     if (row?.token === token && nowMs > (row.leaseUntilMs ?? Number.POSITIVE_INFINITY)) {
-      throw new Error(`P4: ${agent.agentId} acts although its lease ran out ${nowMs - (row.leaseUntilMs ?? 0)} ms ago`);
+      throw new Error(
+        `P4: ${agent.agentId} acts although its lease ran out ${nowMs - (row.leaseUntilMs ?? 0)} ms ago`,
+      );
     }
   }
 
@@ -63,13 +67,16 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
       return;
     }
     agent.idleSinceMs ??= nowMs;
-    if (nowMs - agent.idleSinceMs > 300) throw new Error(`P4: ${agent.agentId} was not told that its lease is over`);
+    if (nowMs - agent.idleSinceMs > 300)
+      throw new Error(`P4: ${agent.agentId} was not told that its lease is over`);
   }
 
   function checkSlot(): void {
     const holders = agents.filter((agent) => alive(agent) && agent.slotToken() !== undefined);
     if (holders.length > 1) {
-      throw new Error(`P1: ${holders.map(({ agentId }) => agentId).join(' and ')} hold ${slot} at the same time`);
+      throw new Error(
+        `P1: ${holders.map(({ agentId }) => agentId).join(' and ')} hold ${slot} at the same time`,
+      );
     }
     const token = holders[0]?.slotToken();
     if (holders[0] && token !== undefined) use(slot, token, holders[0].agentId);
@@ -85,10 +92,13 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     const row = view.get(instance);
     if (!row || row.ended) return;
     for (const agent of agents) {
-      if (agent.instance !== instance || !alive(agent) || agent.keeper.membership?.token !== row.token) continue;
+      if (agent.instance !== instance || !alive(agent) || agent.keeper.membership?.token !== row.token)
+        continue;
       if (agent.agentId === by || agent.partitioned || !agent.machine.isAwake) continue;
       if (nowMs - agent.troubledUntilMs > lease.ttlMs + 600) {
-        throw new Error(`P9: ${agent.agentId} lost its name to ${by}, although only the arbiter had been away`);
+        throw new Error(
+          `P9: ${agent.agentId} lost its name to ${by}, although only the arbiter had been away`,
+        );
       }
     }
   }
@@ -98,7 +108,8 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     const answer = rows[0]?.answer as { outcome: string; token: string };
     const row = view.get(instance);
     if (row && !row.ended && provedDead.includes(row.agentId)) {
-      if (answer.outcome !== 'joined') throw new Error(`P5: ${agentId} had to wait for ${row.agentId}, a seen death`);
+      if (answer.outcome !== 'joined')
+        throw new Error(`P5: ${agentId} had to wait for ${row.agentId}, a seen death`);
       onEvent('rejoined after a seen death');
     }
     if (answer.outcome !== 'joined') return;
@@ -110,10 +121,11 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
   }
 
   function heartbeatExecuted({ values, rows, startedMs }: Execution): void {
-    if ((rows[0]?.answer as { outcome: string }).outcome === 'fenced') return onEvent('fenced');
+    const answer = rows[0]?.answer as { outcome: string } | undefined;
     const instance = String(values[0]);
     const row = view.get(instance);
-    if (!row) return;
+    if (answer?.outcome === 'fenced') onEvent('fenced');
+    if (answer?.outcome !== 'renewed' || !row) return;
     view.set(instance, { ...row, leaseUntilMs: Math.max(row.leaseUntilMs ?? 0, startedMs + lease.ttlMs) });
   }
 
@@ -139,7 +151,8 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
         end(String(values[2]));
         onEvent('declared lost');
       } else if (text.includes('member_leave') && row?.done) end(String(values[0]));
-      else if (text.includes('lease_acquire') && row?.outcome === 'granted') granted(BigInt(String(row.token)));
+      else if (text.includes('lease_acquire') && row?.outcome === 'granted')
+        granted(BigInt(String(row.token)));
       else if (text.includes('member_heartbeat')) heartbeatExecuted(execution);
     },
     resetView(rows) {

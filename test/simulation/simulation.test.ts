@@ -66,7 +66,10 @@ test('a seed replays exactly', async () => {
 });
 
 /** Runs seeds until one finds a violation; the simulation is only worth something if it does. */
-async function firstViolation(mutant: SimulatedDatabase, keeper?: KeeperFactory): Promise<string | undefined> {
+async function firstViolation(
+  mutant: SimulatedDatabase,
+  keeper?: KeeperFactory,
+): Promise<string | undefined> {
   for (let seed = 1; seed <= 400; seed++) {
     const { violation } = await simulate(seed, mutant, keeper ? { keeper } : {});
     if (violation) return violation.message;

@@ -153,14 +153,18 @@ export async function simulate(
 }
 
 /** P9: two lease times after the last fault every name has its one acting agent, or is known to be free. */
-function checkSettled(agents: readonly SimulatedAgent[], rows: readonly { instance: string; ended: boolean }[]): void {
+function checkSettled(
+  agents: readonly SimulatedAgent[],
+  rows: readonly { instance: string; ended: boolean }[],
+): void {
   const living = agents.filter((agent) => !agent.machine.isDead && agent.ended === 'no');
   if (living.length === 0) return;
   for (const { instance, ended } of rows) {
     const candidates = living.filter((agent) => agent.instance === instance);
     const acting = candidates.filter((agent) => agent.keeper.mayAct());
     const names = candidates.map(({ agentId }) => agentId).join(', ') || 'nobody';
-    if (candidates.length === 0 && !ended) throw new Error(`P9: ${instance} is nobody's, and not known to be lost`);
+    if (candidates.length === 0 && !ended)
+      throw new Error(`P9: ${instance} is nobody's, and not known to be lost`);
     if (candidates.length > 0 && acting.length !== 1) {
       throw new Error(`P9: ${acting.length} agents act for ${instance} after everything settled (${names})`);
     }
