@@ -179,6 +179,9 @@ function processLives(pid: number): boolean {
   }
 }
 
+/** How a person at this prompt calls us: in a clone of the project there is no built command. */
+const invocation = import.meta.url.endsWith('.ts') ? 'npm run -s holdfast --' : 'npx holdfast';
+
 function picture(status: Status, configuration: Configuration, configFile: string): string {
   const { host, port } = configuration.balancer.listen;
   const address = configuration.app.url ?? `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
@@ -197,7 +200,7 @@ ${rows.join('\n')}
     open ${address}, log in, and then
     kill -9 ${first?.pid}                 the users of ${first?.instance} stay logged in elsewhere
     kill -STOP ${first?.pid}              it is frozen: found by its silence, and started again later
-    npx holdfast status --watch -c ${configFile}
+    ${invocation} status --watch -c ${configFile}
 
   Ctrl-C stops everything. Logs: ${join(stateFolderOf(configFile), 'logs')}
 
