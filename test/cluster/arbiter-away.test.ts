@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startTestPostgres, type TestPostgres } from '../../src/testing/postgres.ts';
 import { openClient } from './client.fixture.ts';
-import { type Cluster, startCluster } from './cluster.fixture.ts';
+import { type Cluster, startCluster, until } from './cluster.fixture.ts';
 import { complaints, watchAs } from './visitor.fixture.ts';
 
 let postgres: TestPostgres;
@@ -57,3 +57,24 @@ for (const [how, leave, comeBack] of [
     }
   });
 }
+
+test('P9: a balancer that is started while the arbiter is away serves by the routing table on its disk', async () => {
+  const { balancers } = await cluster.status();
+  const balancerPid = Number(balancers[0]?.pid);
+  const client = openClient(cluster.url);
+  await postgres.halt();
+  try {
+    process.kill(balancerPid, 'SIGKILL');
+    const { body } = await until(
+      () => client.get('/health'),
+      ({ status }) => status === 200,
+      15_000,
+    );
+    assert.deepEqual(body, { status: 'ok' });
+  } finally {
+    client.close();
+    await postgres.start();
+  }
+  const status = await cluster.allUp(twoTtlMs);
+  assert.notEqual(status.balancers[0]?.pid, balancerPid);
+});

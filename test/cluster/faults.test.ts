@@ -140,6 +140,34 @@ test('P6: an instance that thaws again does not bring old visits back', async ()
   assert.equal((await cluster.instance(seen.served)).pid, pid);
 });
 
+test('P4, P5: an agent that is frozen is declared lost, loses no user, and joins anew when it thaws', async () => {
+  const { takeoverWorstCaseMs } = await cluster.allUp();
+  let before: InstanceStatus | undefined;
+  const seen = await visitDuring(
+    'hanna',
+    (served) => {
+      before = served;
+      process.kill(served.agentPid ?? 0, 'SIGSTOP');
+    },
+    7_500,
+  );
+  try {
+    assert.deepEqual(complaints(seen.visits, 'hanna'), []);
+    const lost = await until(
+      () => cluster.instance(seen.served),
+      ({ state }) => state === 'lost',
+      takeoverWorstCaseMs,
+    );
+    assert.equal(lost.incarnation, (before?.incarnation ?? 0) + 1);
+    assert.match(lost.reason ?? '', /declared lost by shop-\d/);
+  } finally {
+    process.kill(before?.agentPid ?? 0, 'SIGCONT');
+  }
+  await cluster.allUp();
+  const back = await cluster.instance(seen.served);
+  assert.deepEqual([back.incarnation, back.pid], [(before?.incarnation ?? 0) + 2, before?.pid]);
+});
+
 test('an agent that is told to stop drains first, and its users see no failure', async () => {
   const seen = await visitDuring('gerda', ({ agentPid }) => process.kill(agentPid ?? 0, 'SIGTERM'), 6_000);
   assert.ok(cluster.messages.includes(`${seen.served} drains before it stops`));

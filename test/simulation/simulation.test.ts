@@ -88,7 +88,7 @@ const brokenSql: Record<string, { promise: RegExp; mutate: (sql: string) => stri
     promise: /^P9: .* lost its name/,
     mutate: (sql) =>
       replaced(
-        replaced(sql, /case when moment - renewed.unbroken_since >= .* then \(/, 'case when true then ('),
+        replaced(sql, /case when moment - renewed.unbroken_since >= .*/, 'case when true'),
         /\n +and moment - w.unbroken_since >= w.ttl_ms \* interval '1 ms'/,
         '',
       ).replace('and w.timeline = holdfast.timeline()', ''),
