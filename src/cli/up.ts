@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openArbiter } from '../database/arbiter.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../database/embedded.ts';
 import { withoutPassword } from '../database/url.ts';
+import { processIdentity } from '../platform/index.ts';
 import { type Configuration, loadConfiguration } from '../settings/index.ts';
 import { arbiterFileOf, configuredDatabase, stateFolderOf } from './connection.ts';
 import { styled } from './output.ts';
@@ -170,14 +171,8 @@ const isUp = (status: Status): boolean =>
     (balancer) => balancer.state === 'up' && processLives((balancer as { pid?: number }).pid ?? 0),
   );
 
-/** A row of an earlier `up` that was killed still says `up`; its process does not exist. */
-function processLives(pid: number): boolean {
-  try {
-    return pid > 0 && process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
+/** A row of an earlier `up` that was killed still says `up`; its process does not exist, or is a zombie. */
+const processLives = (pid: number): boolean => pid > 0 && processIdentity(pid) !== undefined;
 
 /** How a person at this prompt calls us: in a clone of the project there is no built command. */
 const invocation = import.meta.url.endsWith('.ts') ? 'npm run -s holdfast --' : 'npx holdfast';

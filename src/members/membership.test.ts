@@ -178,6 +178,23 @@ describe('members on a real arbiter whose clock is set by hand', () => {
     joined(await request('shop-2', 'agent-c'));
   });
 
+  test('among many members each silent one is named to eight witnesses, however many are silent in a row', async (t) => {
+    t.after(closing);
+    const members: Membership[] = [];
+    for (let index = 0; index < 40; index++)
+      members.push(joined(await request(`m-${100 + index}`, `agent-${index}`)));
+    const isSilent = (index: number) => (index >= 12 && index < 32) || index === 39 || index === 0; // the ring's seam too
+    const silent = members.filter((_, index) => isSilent(index)).map(({ instance }) => instance);
+    const living = members.filter((_, index) => !isSilent(index));
+    await beatFor(6, ...living);
+    const namedTo = new Map<string, number>();
+    for (const member of living) {
+      for (const name of await expiredFor(member)) namedTo.set(name, (namedTo.get(name) ?? 0) + 1);
+    }
+    assert.deepEqual([...namedTo.keys()].sort(), silent);
+    for (const [name, times] of namedTo) assert.equal(times, 8, name);
+  });
+
   test('a lease that is still valid cannot be declared lost, and an ended member declares nobody lost', async (t) => {
     t.after(closing);
     const witness = joined(await request('shop-1', 'agent-a'));

@@ -183,10 +183,11 @@ declare
   renewed holdfast.member;
   moment timestamptz := holdfast.now();
   current_timeline int := holdfast.timeline();
-  changed boolean;
+  changed boolean := p_facts is not null;
 begin
-  select m.state is distinct from coalesce(p_state, m.state) or p_facts is not null into changed
-    from holdfast.member m where m.instance = p_instance;
+  if p_state is not null and not changed then
+    select m.state <> p_state into changed from holdfast.member m where m.instance = p_instance;
+  end if;
   update holdfast.member m set
     lease_until = greatest(m.lease_until, moment + p_ttl_ms * interval '1 ms'),
     renewed_at = greatest(m.renewed_at, moment),
