@@ -7,8 +7,6 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Arbiter } from '../database/arbiter.ts';
-import { acquireLease } from '../leases/named-lease.ts';
-import { isDrained } from '../members/balancers.ts';
 import { LeaseKeeper } from '../members/lease-keeper.ts';
 import type { MemberFacts } from '../members/membership.ts';
 import {
@@ -21,10 +19,11 @@ import {
   writeRecord,
 } from '../platform/index.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
-import { pruneSessions } from '../sessions/index.ts';
 import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
+import { untilDrained } from './drain.ts';
+import { keepHouse } from './housekeeping.ts';
 import { InstanceKeeper } from './instance-keeper.ts';
 import { openHealthPage } from './page.ts';
 import { verdictOf } from './state-of-agent.ts';
@@ -53,10 +52,6 @@ export interface Agent {
   /** Drains first if asked; a second call that does not ask cuts the drain short. */
   stop(options: { readonly drain: boolean }): void;
 }
-
-/** A drained instance has had no request for so long. */
-const quietMs = 2_000;
-const housekeepingEveryMs = 60_000;
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { arbiter, configuration, instance, clock, log, stateFolder, platform } = options;
@@ -155,14 +150,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   });
   announce = () => lease.announce();
 
-  /** Waits until nobody uses the instance or the limit has passed. */
   async function drain(): Promise<void> {
-    const deadlineMs = clock.monotonicMs() + stopping.drainMs;
     lease.announce();
-    while (!cutDrain.signal.aborted && clock.monotonicMs() < deadlineMs) {
-      await clock.sleep(250, cutDrain.signal);
-      if (await isDrained(arbiter.query, instance, quietMs).catch(() => false)) return;
-    }
+    const limitMs = stopping.drainMs;
+    await untilDrained({ query: arbiter.query, instance, limitMs, clock }, cutDrain.signal);
   }
 
   async function maintain(signal: AbortSignal): Promise<void> {
@@ -176,26 +167,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
   }
 
-  /** Whoever holds the lease prunes; it moves by itself when its holder goes. */
-  async function keepHouse(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await clock.sleep(housekeepingEveryMs, signal);
-      const member = lease.membership;
-      if (signal.aborted || !member || !lease.mayAct()) continue;
-      try {
-        const held = await acquireLease(arbiter.query, 'housekeeping', member);
-        if (held.outcome === 'granted') await pruneSessions(arbiter, 1_000);
-      } catch (error) {
-        log.debug({ error: String(error) }, 'housekeeping waits for the arbiter');
-      }
-    }
-  }
-
   async function run(): Promise<void> {
     const end = new AbortController();
     const membership = lease.run();
     const ended = membership.then(() => 'ended' as const);
-    const background = [keepHouse(end.signal), maintain(end.signal)];
+    const background = [keepHouse({ arbiter, lease, clock, log }, end.signal), maintain(end.signal)];
     let running: Promise<void> = Promise.resolve();
     try {
       const first = await Promise.race([
