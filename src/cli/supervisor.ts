@@ -52,20 +52,20 @@ export function startPart(options: PartOptions): Part {
       detached: true,
     });
     child = started;
-    let lastErrorLine = '';
+    let firstErrorLine = '';
     createInterface({ input: started.stdout }).on('line', (line) => {
       logFile.write(`${line}\n`);
       passOn(line, options.notice);
     });
     createInterface({ input: started.stderr }).on('line', (line) => {
       logFile.write(`${line}\n`);
-      if (line.trim()) lastErrorLine ||= line;
+      if (line.trim()) firstErrorLine ||= line.replace(/^error /, '').replace(/\.$/, '');
     });
     ended = new Promise((resolve) => {
       started.once('error', (error) => resolve(`could not be started: ${error.message}`));
       started.once('close', (code, signal) =>
         resolve(
-          `${signal ? `was killed by ${signal}` : `ended with code ${code}`}${lastErrorLine ? `: ${lastErrorLine}` : ''}`,
+          `${signal ? `was killed by ${signal}` : `ended with code ${code}`}${firstErrorLine ? `: ${firstErrorLine}` : ''}`,
         ),
       );
     });

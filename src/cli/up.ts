@@ -11,6 +11,7 @@ import { withoutPassword } from '../database/url.ts';
 import { processIdentity } from '../platform/index.ts';
 import { type Configuration, loadConfiguration } from '../settings/index.ts';
 import { arbiterFileOf, configuredDatabase, stateFolderOf } from './connection.ts';
+import { checkListen } from './listen-check.ts';
 import { styled } from './output.ts';
 import { publishConfiguration } from './publish.ts';
 import { readStatus } from './status.ts';
@@ -46,6 +47,7 @@ export async function upCommand(options: UpOptions): Promise<void> {
   try {
     const lock = await takeUpLock(stateFolder);
     releases.push({ what: 'lock', release: () => lock.release() });
+    await checkListen(configuration.balancer.listen, 'balancer.listen');
     const url = await startArbiter(configuration, stateFolder, say, releases, stop.signal);
     const arbiter = openArbiter({ url, applicationName: 'holdfast up', max: 1 });
     releases.push({ what: 'connection', release: () => arbiter.close() });

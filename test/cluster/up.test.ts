@@ -1,6 +1,8 @@
 /** `holdfast up` as its users meet it: one per folder, clean on Ctrl-C, whole again after a `kill -9` of everything. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -115,6 +117,22 @@ test('P10: a mistake in the configuration names file, line, column and the neare
   assert.match(err, /holdfast\.yaml:3:3/);
   assert.match(err, /command/);
   assert.doesNotMatch(err, /at .*\.ts:\d+/);
+});
+
+test('P10: an address that is taken is said at once, and nothing is started', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-taken-'));
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  const file = join(folder, 'holdfast.yaml');
+  const settings = `app: { command: node server.js }\nbalancer: { listen: '127.0.0.1:${port}' }`;
+  await writeFile(file, `cluster: shop\n${settings}\n`);
+  const { code, err } = await runHoldfast(['up', '-c', file], folder);
+  other.close();
+  assert.equal(code, 1);
+  assert.match(err, new RegExp(`cannot listen on 127.0.0.1:${port}: another program listens there`));
+  assert.deepEqual(processesOf(folder), []);
+  await rm(folder, { recursive: true });
 });
 
 test('usage errors end with code 2 and help ends with code 0', async () => {
