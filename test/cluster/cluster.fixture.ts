@@ -22,6 +22,7 @@ export interface InstanceStatus {
   readonly leaseRemainingMs: number;
   readonly sessions: number;
   readonly reason: string | null;
+  readonly healthPage: string | null;
 }
 
 export interface Status {
@@ -144,7 +145,7 @@ async function configuration(options: {
   ].join('\n');
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((done) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const address = server.address();

@@ -1,7 +1,10 @@
 /** What users see while instances, agents and the arbiter die: one cluster of real processes, one fault after another. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { openArbiter } from '../../src/database/arbiter.ts';
 import { type Client, openClient } from './client.fixture.ts';
 import { type Cluster, type InstanceStatus, startCluster, until } from './cluster.fixture.ts';
 import { complaints, slowestMs, type Visit, watchAs } from './visitor.fixture.ts';
@@ -174,6 +177,31 @@ test('an agent that is told to stop drains first, and its users see no failure',
   assert.deepEqual(complaints(seen.visits, 'gerda'), []);
   assert.notEqual(movedAfterMs(seen), Number.POSITIVE_INFINITY);
   await cluster.allUp();
+});
+
+test('an instance in maintenance is drained, says so to foreign balancers, and comes back when the reason ends', async () => {
+  const { url } = JSON.parse(await readFile(join(cluster.folder, '.holdfast/arbiter.json'), 'utf8'));
+  const arbiter = openArbiter({ url, max: 1 });
+  const setReasons = (instance: string, reasons: string[]) =>
+    arbiter.query('update holdfast.member set maintenance = $2 where instance = $1', [instance, reasons]);
+  try {
+    const seen = await visitDuring('ida', ({ instance }) => void setReasons(instance, ['new disk']), 6_000);
+    assert.deepEqual(complaints(seen.visits, 'ida'), []);
+    assert.notEqual(movedAfterMs(seen), Number.POSITIVE_INFINITY);
+    const away = await until(
+      () => cluster.instance(seen.served),
+      ({ state }) => state === 'maintenance',
+    );
+    assert.equal(away.reason, 'new disk');
+    const page = await fetch(away.healthPage ?? '');
+    assert.equal(page.status, 503);
+    const said = { instance: seen.served, state: 'maintenance', reason: 'new disk' };
+    assert.deepEqual(await page.json(), said);
+    await setReasons(seen.served, []);
+    await cluster.allUp();
+  } finally {
+    await arbiter.close();
+  }
 });
 
 test('P6: with 200 users who write two keys at a time and a kill in the middle, no acknowledged key is lost', async () => {

@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer as httpServer } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openClient } from './client.fixture.ts';
-import { processesOf, runHoldfast, startCluster, until } from './cluster.fixture.ts';
+import { freePort, processesOf, runHoldfast, startCluster, until } from './cluster.fixture.ts';
 
 test('up refuses a second one in the same folder, says what runs, and leaves nothing behind on Ctrl-C', async () => {
   const cluster = await startCluster({ instances: 2 });
@@ -85,6 +86,37 @@ test('P5: after a kill -9 of everything a new up finds its data and is whole aga
   } finally {
     client.close();
     await first.dispose();
+  }
+});
+
+test('external instances are only watched: a dead one gets no users, and nobody starts it again', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-external-'));
+  const servers = ['one', 'two'].map((name) => httpServer((_request, response) => response.end(name)));
+  const ports = await Promise.all(
+    servers.map(async (server) => {
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      return (server.address() as AddressInfo).port;
+    }),
+  );
+  const [first, second] = servers;
+  const instances = ports.map((port, index) => `{ name: web-${index + 1}, url: 'http://127.0.0.1:${port}' }`);
+  const app = `app: { platform: external, instances: [${instances.join(', ')}] }`;
+  const balancer = `balancer:\n  listen: 127.0.0.1:${await freePort()}`;
+  await writeFile(join(folder, 'holdfast.yaml'), `cluster: web\n${app}\n${balancer}\n`);
+  const cluster = await startCluster({ folder });
+  try {
+    assert.equal((await cluster.instance('web-1')).pid, null);
+    first?.closeAllConnections();
+    first?.close();
+    await until(
+      () => cluster.instance('web-1'),
+      ({ state }) => state === 'down',
+    );
+    for (let visit = 0; visit < 10; visit++) assert.equal(await (await fetch(cluster.url)).text(), 'two');
+  } finally {
+    await cluster.dispose();
+    second?.closeAllConnections();
+    second?.close();
   }
 });
 
