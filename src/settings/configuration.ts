@@ -3,8 +3,16 @@
  * Secrets are still references here; they become values only on the host that uses them (secrets.ts). What a key
  * means is written at its definition in the schema, and in docs/configuration.md.
  */
+import type { CalendarSettings } from '../protocol/calendar/schedule.ts';
 import type { RestartRules } from '../protocol/restart.ts';
 import type { Address, SecretReference } from './values.ts';
+
+export type {
+  CalendarSettings,
+  DstRule,
+  EventSchedule,
+  TimeOfDay,
+} from '../protocol/calendar/schedule.ts';
 
 export interface Configuration {
   readonly cluster: string;
@@ -18,6 +26,11 @@ export interface Configuration {
   readonly lease: LeaseSettings;
   /** In the order of their names, which is the same for everyone who reads the same revision. */
   readonly events: readonly EventSettings[];
+  readonly ledger: LedgerSettings;
+  /** Undefined: nobody is told. */
+  readonly alarm: AlarmSettings | undefined;
+  /** Undefined: a lost instance is stopped by its lease alone. */
+  readonly fence: FenceSettings | undefined;
 }
 
 export interface DatabaseSettings {
@@ -101,48 +114,27 @@ export interface LeaseSettings {
 export interface EventSettings {
   readonly name: string;
   /** Undefined only where `on` is designated and nothing is to be run. */
-  readonly schedule: EventSchedule | undefined;
-  readonly timezone: string;
+  readonly calendar: CalendarSettings | undefined;
   readonly run: EventRun | undefined;
   readonly on: EventPlace;
   readonly overlap: 'skip' | 'delay' | 'allow';
   readonly missed: EventMissed;
-  readonly lost: 'rerun' | 'abandon';
+  /** How often a run whose instance was lost is started again elsewhere. 0: it is abandoned at once. */
+  readonly lost: { readonly reruns: number };
   readonly timeoutMs: number;
   readonly retry: { readonly times: number; readonly backoffMs: number; readonly maxBackoffMs: number };
   readonly payload: unknown;
   readonly limit: number;
+  /** Only for `designated`: called when this instance is appointed, and when it is dismissed. */
+  readonly appointed: EventHook | undefined;
+  readonly dismissed: EventHook | undefined;
 }
 
-export interface TimeOfDay {
-  readonly hour: number;
-  readonly minute: number;
-  readonly second: number;
-}
-
-/** Days of the week count from 1 (Monday) to 7 (Sunday), months from 1 to 12, both as ISO 8601 does. */
-export type EventSchedule =
-  | { readonly kind: 'cron'; readonly cron: string }
-  | { readonly kind: 'every'; readonly everyMs: number }
-  | { readonly kind: 'weekly'; readonly weekdays: readonly number[]; readonly at: TimeOfDay }
-  | { readonly kind: 'monthly'; readonly day: number | 'last'; readonly at: TimeOfDay }
-  | {
-      readonly kind: 'monthlyWeekday';
-      readonly weekday: number;
-      readonly which: 'first' | 'second' | 'third' | 'fourth' | 'last';
-      readonly at: TimeOfDay;
-    }
-  | {
-      readonly kind: 'yearly';
-      readonly month: number;
-      readonly day: number | 'last';
-      readonly at: TimeOfDay;
-    };
-
-export type EventRun =
+export type EventHook =
   | { readonly kind: 'post'; readonly path: string }
-  | { readonly kind: 'command'; readonly command: string }
-  | { readonly kind: 'gate' };
+  | { readonly kind: 'command'; readonly command: string };
+
+export type EventRun = EventHook | { readonly kind: 'gate' };
 
 export type EventPlace =
   | { readonly kind: 'one' }
@@ -152,5 +144,28 @@ export type EventPlace =
 
 export type EventMissed =
   | { readonly kind: 'latest' }
-  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'none' /** A moment counts as missed when it is this long past. */;
+      readonly afterMs: number;
+    }
   | { readonly kind: 'all'; readonly count: number; readonly ageMs: number };
+
+export interface LedgerSettings {
+  /** How long finished occurrences are kept. */
+  readonly keepMs: number;
+}
+
+export interface AlarmSettings {
+  /** Without repetition. */
+  readonly on: readonly ('failed' | 'missed' | 'abandoned')[];
+  readonly hook:
+    | { readonly kind: 'post'; readonly url: string }
+    | { readonly kind: 'command'; readonly command: string };
+  /** Only for `post`, where it is the bearer token. */
+  readonly secret: SecretReference | undefined;
+}
+
+/** In `command` and `role`, `{instance}` stands for the name of the lost instance. */
+export type FenceSettings =
+  | { readonly kind: 'command'; readonly command: string; readonly timeoutMs: number }
+  | { readonly kind: 'role'; readonly role: string; readonly timeoutMs: number };

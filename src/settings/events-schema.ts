@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { cronProblem } from './cron-syntax.ts';
+import { moment, momentOf } from './moments.ts';
 import { commandLine, duration, name, requestPath, text, timeZone, wholeNumber } from './values.ts';
 
 const hour = 3_600_000;
@@ -83,16 +84,34 @@ const yearly = z
     },
   );
 
-const run = z.union(
-  [
-    z.literal('gate'),
-    z.strictObject({
-      post: requestPath.describe('Path of the own instance to which the agent sends a POST.'),
-    }),
-    z.strictObject({ command: commandLine.describe('Command that the agent starts, run by `sh -c`.') }),
-  ],
-  { error: 'expected {post: PATH}, {command: COMMAND} or gate' },
-);
+const dst = z
+  .strictObject({
+    skipped: z
+      .enum(['after', 'skip'], { error: 'expected after or skip' })
+      .default('after')
+      .describe('A local time that does not exist: due at the first moment `after` the gap, or not at all.'),
+    repeated: z
+      .enum(['once', 'twice'], { error: 'expected once or twice' })
+      .optional()
+      .describe(
+        'A local time that occurs twice: due at the first of the two, or at both. Left out: once, but a schedule that is due in every hour goes on by elapsed time.',
+      ),
+  })
+  .prefault({})
+  .describe('What happens when the clocks of the time zone change.');
+
+const command = z.strictObject({
+  command: commandLine.describe('Command that the agent starts, run by `sh -c`.'),
+});
+const post = z.strictObject({
+  post: requestPath.describe('Path of the own instance to which the agent sends a POST.'),
+});
+
+const run = z.union([z.literal('gate'), post, command], {
+  error: 'expected {post: PATH}, {command: COMMAND} or gate',
+});
+
+const hook = z.union([post, command], { error: 'expected {post: PATH} or {command: COMMAND}' });
 
 const on = z.union(
   [
@@ -117,8 +136,29 @@ const missed = z.union(
         })
         .describe('Every missed moment in order, within these bounds.'),
     }),
+    z.strictObject({
+      none: z
+        .strictObject({
+          after: duration(1_000, 366 * day)
+            .prefault('1m')
+            .describe('A moment counts as missed when nothing could run this long.'),
+        })
+        .describe('No missed moment.'),
+    }),
   ],
-  { error: 'expected latest, all, none or {all: {count, age}}' },
+  { error: 'expected latest, all, none, {all: {count, age}} or {none: {after}}' },
+);
+
+const lost = z.union(
+  [
+    z.enum(['rerun', 'abandon']),
+    z.strictObject({
+      rerun: wholeNumber(1, 100).describe(
+        'Run it again so many times at most; then it is abandoned. Plain `rerun` is 3.',
+      ),
+    }),
+  ],
+  { error: 'expected rerun, abandon or {rerun: TIMES}' },
 );
 
 const retry = z
@@ -153,6 +193,15 @@ const event = z.strictObject({
   monthly: monthly.optional().describe('Due once a month instead: `{day, at}` or `{weekday, which, at}`.'),
   yearly: yearly.optional().describe('Due once a year instead.'),
   timezone: timeZone.default('UTC').describe('Time zone of the schedule.'),
+  from: moment
+    .optional()
+    .describe(
+      'Not due before this date or date-time, in the time zone of the event unless it has an offset.',
+    ),
+  until: moment
+    .optional()
+    .describe('Not due at this date or date-time or later. A date means the beginning of that day.'),
+  dst,
   run: run
     .optional()
     .describe(
@@ -172,8 +221,7 @@ const event = z.strictObject({
     .describe(
       'Moments at which nothing could run: catch up with the latest one, with `all` within bounds, or with none.',
     ),
-  lost: z
-    .enum(['rerun', 'abandon'], { error: 'expected rerun or abandon' })
+  lost: lost
     .default('rerun')
     .describe('When the instance that runs it is lost: run it again elsewhere, or record it as abandoned.'),
   timeout: duration(100, 7 * day)
@@ -184,21 +232,82 @@ const event = z.strictObject({
   limit: wholeNumber(1, 1_000)
     .default(10)
     .describe('How many runs of this event one instance works on at once.'),
+  appointed: hook
+    .optional()
+    .describe('Only with `on: designated`: what is called on the instance that is appointed.'),
+  dismissed: hook
+    .optional()
+    .describe('Only with `on: designated`: what is called on the instance that is appointed no longer.'),
 });
 
 const scheduleKeys = ['schedule', 'every', 'weekly', 'monthly', 'yearly'] as const;
 
-const checkedEvent = event.superRefine((value, context) => {
-  const problem = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+const hookKeys = ['appointed', 'dismissed'] as const;
+
+type Event = z.output<typeof event>;
+type EventProblem = readonly [key: keyof Event, message: string];
+
+function scheduleProblems(value: Event): EventProblem[] {
+  const problems: EventProblem[] = [];
   const given = scheduleKeys.filter((key) => value[key] !== undefined);
-  if (given.length > 1) {
-    problem([given[1] ?? ''], `an event has one schedule, and this one has several: ${given.join(', ')}`);
+  const [first, second] = given;
+  if (second !== undefined) {
+    problems.push([second, `an event has one schedule, and this one has several: ${given.join(', ')}`]);
   }
-  if (value.on === 'designated') return;
-  if (given.length === 0)
-    problem(['schedule'], 'expected a schedule: one of schedule, every, weekly, monthly, yearly');
-  if (value.run === undefined)
-    problem(['run'], 'expected what is to be run: {post: PATH}, {command: COMMAND} or gate');
+  const mayHaveNone = value.on === 'designated' && value.run === undefined;
+  if (first === undefined && !mayHaveNone) {
+    problems.push(['schedule', 'expected a schedule: one of schedule, every, weekly, monthly, yearly']);
+  }
+  if (first === undefined && mayHaveNone) {
+    for (const key of ['from', 'until'] as const) {
+      if (value[key] !== undefined) problems.push([key, 'there is no schedule that it could limit']);
+    }
+  }
+  const [fromMs, untilMs] = [momentOf(value.timezone, value.from), momentOf(value.timezone, value.until)];
+  if (fromMs !== undefined && untilMs !== undefined && untilMs <= fromMs) {
+    problems.push(['until', `expected a moment after \`from\` (${value.from})`]);
+  }
+  return problems;
+}
+
+const gateReasons = {
+  each: 'with `on: each` every instance would be told yes, and none would need to ask',
+  designated:
+    'with `on: designated` the answer is known before anybody asks; let `appointed` and `dismissed` switch the scheduler of the application on and off',
+} as const;
+
+function runProblems(value: Event): EventProblem[] {
+  const { run: what, on: where } = value;
+  const scheduled = scheduleKeys.some((key) => value[key] !== undefined);
+  const hooks = hookKeys.filter((key) => value[key] !== undefined);
+  if (where !== 'designated') {
+    const problems = hooks.map(
+      (key): EventProblem => [key, 'an instance is appointed with `on: designated` only: leave this out'],
+    );
+    if (what === undefined)
+      problems.push(['run', 'expected what is to be run: {post: PATH}, {command: COMMAND} or gate']);
+    if (what === 'gate' && where === 'each') problems.push(['run', gateProblem('each')]);
+    return problems;
+  }
+  if (what === 'gate') return [['run', gateProblem('designated')]];
+  if (what !== undefined) return [];
+  if (scheduled) return [['run', 'expected what is to be run: {post: PATH} or {command: COMMAND}']];
+  if (hooks.length > 0) return [];
+  return [
+    [
+      'on',
+      'a designated event that has no schedule and calls nothing does nothing: add `appointed`, `dismissed`, or a schedule and `run`',
+    ],
+  ];
+}
+
+function gateProblem(where: keyof typeof gateReasons): string {
+  return `\`gate\` goes with \`on: one\` or {prefer: INSTANCE} only: ${gateReasons[where]}`;
+}
+
+const checkedEvent = event.superRefine((value, context) => {
+  for (const [key, message] of [...scheduleProblems(value), ...runProblems(value)])
+    context.addIssue({ code: 'custom', path: [key], message });
 });
 
 const eventName = name.refine((value) => !value.startsWith('holdfast-'), {

@@ -1,19 +1,28 @@
 /** From the form in which people write to the form in which the code reads. Pure: the folder of the file is given. */
 import { resolve as resolvePath } from 'node:path';
 import type {
+  AlarmSettings,
   AppSettings,
+  CalendarSettings,
   Configuration,
+  EventHook,
   EventMissed,
   EventPlace,
   EventRun,
   EventSchedule,
   EventSettings,
+  FenceSettings,
   FileSettings,
 } from './configuration.ts';
 import { monthNames, weekdayNames } from './events-schema.ts';
+import { momentOf } from './moments.ts';
+import { alarmOutcomes } from './safeguards-schema.ts';
 import { instanceNames, type ParsedInput } from './schema.ts';
 
-const defaultMissed = { count: 100, ageMs: 86_400_000 } as const;
+/** What the plain words `missed: all`, `missed: none` and `lost: rerun` mean. */
+const missedAll = { count: 100, ageMs: 86_400_000 } as const;
+const missedNone = { afterMs: 60_000 } as const;
+const lostRerun = { reruns: 3 } as const;
 
 /** `directory` is the absolute path of the folder against which relative paths are meant. */
 export function resolve(input: ParsedInput, directory: string): Configuration {
@@ -40,6 +49,9 @@ export function resolve(input: ParsedInput, directory: string): Configuration {
     events: Object.entries(input.events)
       .map(([name, event]) => eventOf(name, event))
       .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    ledger: { keepMs: input.ledger.keep },
+    alarm: alarmOf(input.alarm),
+    fence: fenceOf(input.fence),
   };
 }
 
@@ -106,17 +118,31 @@ function eventOf(name: string, event: ParsedEvent): EventSettings {
   const { times, backoff, maxBackoff } = event.retry;
   return {
     name,
-    schedule: scheduleOf(event),
-    timezone: event.timezone,
+    calendar: calendarOf(event),
     run: runOf(event.run),
     on: placeOf(event.on),
     overlap: event.overlap,
     missed: missedOf(event.missed),
-    lost: event.lost,
+    lost: lostOf(event.lost),
     timeoutMs: event.timeout,
     retry: { times, backoffMs: backoff, maxBackoffMs: maxBackoff },
     payload: event.payload,
     limit: event.limit,
+    appointed: event.appointed && hookOf(event.appointed),
+    dismissed: event.dismissed && hookOf(event.dismissed),
+  };
+}
+
+function calendarOf(event: ParsedEvent): CalendarSettings | undefined {
+  const schedule = scheduleOf(event);
+  if (schedule === undefined) return undefined;
+  const { timezone, dst, from, until } = event;
+  return {
+    schedule,
+    timezone,
+    dst: { skipped: dst.skipped, repeated: dst.repeated },
+    fromMs: momentOf(timezone, from),
+    untilMs: momentOf(timezone, until),
   };
 }
 
@@ -139,8 +165,11 @@ function scheduleOf({ schedule, every, weekly, monthly, yearly }: ParsedEvent): 
 
 function runOf(run: ParsedEvent['run']): EventRun | undefined {
   if (run === undefined) return undefined;
-  if (run === 'gate') return { kind: 'gate' };
-  return 'post' in run ? { kind: 'post', path: run.post } : { kind: 'command', command: run.command };
+  return run === 'gate' ? { kind: 'gate' } : hookOf(run);
+}
+
+function hookOf(hook: { post: string } | { command: string }): EventHook {
+  return 'post' in hook ? { kind: 'post', path: hook.post } : { kind: 'command', command: hook.command };
 }
 
 function placeOf(on: ParsedEvent['on']): EventPlace {
@@ -148,7 +177,32 @@ function placeOf(on: ParsedEvent['on']): EventPlace {
 }
 
 function missedOf(missed: ParsedEvent['missed']): EventMissed {
-  if (missed === 'all') return { kind: 'all', ...defaultMissed };
-  if (typeof missed === 'string') return { kind: missed };
+  if (missed === 'latest') return { kind: 'latest' };
+  if (missed === 'all') return { kind: 'all', ...missedAll };
+  if (missed === 'none') return { kind: 'none', ...missedNone };
+  if ('none' in missed) return { kind: 'none', afterMs: missed.none.after };
   return { kind: 'all', count: missed.all.count, ageMs: missed.all.age };
+}
+
+function lostOf(lost: ParsedEvent['lost']): EventSettings['lost'] {
+  if (lost === 'abandon') return { reruns: 0 };
+  return lost === 'rerun' ? lostRerun : { reruns: lost.rerun };
+}
+
+function alarmOf(alarm: ParsedInput['alarm']): AlarmSettings | undefined {
+  if (alarm === undefined) return undefined;
+  const { post, command = '', secret } = alarm;
+  return {
+    on: alarmOutcomes.filter((outcome) => alarm.on.includes(outcome)),
+    hook: post === undefined ? { kind: 'command', command } : { kind: 'post', url: post },
+    secret,
+  };
+}
+
+function fenceOf(fence: ParsedInput['fence']): FenceSettings | undefined {
+  if (fence === undefined) return undefined;
+  const timeoutMs = fence.timeout;
+  return 'role' in fence
+    ? { kind: 'role', role: fence.role, timeoutMs }
+    : { kind: 'command', command: fence.command, timeoutMs };
 }

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { formatDuration } from '../support/duration.ts';
 import { appSchema } from './app-schema.ts';
 import { eventsSchema } from './events-schema.ts';
+import { alarmSchema, fenceSchema, ledgerSchema, roleProblem } from './safeguards-schema.ts';
 import {
   databaseUrl,
   duration,
@@ -160,6 +161,9 @@ export const configurationSchema = z
       files,
       lease,
       events: eventsSchema,
+      ledger: ledgerSchema,
+      alarm: alarmSchema,
+      fence: fenceSchema,
     },
     { error: 'expected a map with the keys cluster and app' },
   )
@@ -170,6 +174,8 @@ export const configurationSchema = z
       const message = `"${on.prefer}" is no instance of this cluster (${known.join(', ')})`;
       context.addIssue({ code: 'custom', path: ['events', event, 'on', 'prefer'], message });
     }
+    const message = value.fence && 'role' in value.fence ? roleProblem(value.fence.role, known) : undefined;
+    if (message !== undefined) context.addIssue({ code: 'custom', path: ['fence', 'role'], message });
   });
 
 /** What comes out of the grammar: durations are milliseconds, defaults are filled in, the shape is still the file's. */

@@ -68,7 +68,8 @@ function unavailable(message: string, remedy: string): HoldfastError {
 }
 
 const urlPassword = /([a-z][a-z0-9+.-]*:\/\/[^\s:@/?#]*):[^\s@/]*@/gi;
-const queryPassword = /([?&](?:password|sslpassword)=)[^&\s#"']*/gi;
+const queryPassword =
+  /([?&][\w.-]{0,40}(?:passw|pwd|secret|token|credential|api_?key|signature)[\w.-]{0,40}=)[^&\s#"']*/gi;
 const secretName = /passw|pwd|secret|token|credential|api_?key|access_?key|private_?key|encryption_?key/i;
 
 /** Is a key of this name likely to hold something that must not be shown? */

@@ -113,6 +113,21 @@ export const instanceUrl = webAddress(
   (url) => url.protocol === 'http:' && url.pathname === '/',
 );
 
+/** May have a query, as many receivers of webhooks want one; a password in it would be stored, a secret is not. */
+export const webhookUrl = text(
+  'expected an http or https address, such as https://alarm.example.com/holdfast',
+  /^https?:\/\/\S+$/,
+).refine(
+  (value) => {
+    const url = URL.parse(value);
+    return url !== null && !url.username && !url.password && !url.hash;
+  },
+  {
+    error:
+      'expected an http or https address without user, password or fragment; what must stay secret belongs in `secret`',
+  },
+);
+
 export const endpointUrl = webAddress('expected the http or https address of a server', () => true);
 
 /** Several hosts are allowed, which the URL standard does not know: the writable primary among them is found. */
@@ -127,7 +142,7 @@ export const timeZone = text('expected a time zone').refine(isTimeZone, {
   error: 'expected the name of a time zone, such as Europe/Amsterdam or UTC',
 });
 
-function isTimeZone(value: string): boolean {
+export function isTimeZone(value: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone: value });
     return true;
