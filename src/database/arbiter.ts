@@ -37,8 +37,8 @@ export type Query = <Row = Record<string, unknown>>(
 export interface Arbiter {
   /** One statement. Rejects with ARBITER_UNAVAILABLE or ARBITER_REFUSED, or with the server's own error. */
   query: Query;
-  /** A connection of its own for notifications; proves itself alive with one statement each second. */
-  listen(channels: readonly string[], handlers: ListenHandlers): Listener;
+  /** A connection of its own for notifications; proves itself alive with one statement each second, or as asked. */
+  listen(channels: readonly string[], handlers: ListenHandlers, options?: { probeMs?: number }): Listener;
   /** All or nothing, on one connection. The deadline is for the whole of it. */
   transaction<T>(work: (query: Query) => Promise<T>, options?: QueryOptions): Promise<T>;
   close(): Promise<void>;
@@ -184,8 +184,9 @@ export function openArbiter(options: ArbiterOptions): Arbiter {
         }
       }, deadlineMs),
 
-    listen: (channels, handlers) =>
+    listen: (channels, handlers, { probeMs = 1_000 } = {}) =>
       startListener({
+        probeMs,
         channels,
         handlers,
         connect: async () => {

@@ -1,7 +1,8 @@
 /**
  * A connection that waits for notifications. NOTIFY is only a hint that saves waiting; but a *cache* that is told
- * of revocations must know that it would be told, so the listener asks the server something each second and
- * remembers when it last had an answer. Silence longer than a moment means: do not trust the cache.
+ * of revocations must know that it would be told, so the listener asks the server something each second (more
+ * rarely, where notifications are nothing but hints) and remembers when it last had an answer. Silence longer than
+ * a moment means: do not trust the cache.
  */
 import type pg from 'pg';
 import { systemClock } from './clock.ts';
@@ -20,7 +21,6 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-const probeMs = 1_000;
 const answerWithinMs = 2_000;
 const longestPauseMs = 2_000;
 
@@ -29,8 +29,9 @@ export function startListener(options: {
   handlers: ListenHandlers;
   connect(): Promise<pg.Client>;
   whyNotPrimary(client: pg.Client): Promise<string | undefined>;
+  readonly probeMs: number;
 }): Listener {
-  const { channels, handlers } = options;
+  const { channels, handlers, probeMs } = options;
   const stop = new AbortController();
   let lastHeardMs = Number.NEGATIVE_INFINITY;
   let client: pg.Client | undefined;

@@ -3,6 +3,7 @@
  * lock makes each atomic; this file gives them types. Nothing here reads a clock or retries.
  */
 import type { Query } from '../database/arbiter.ts';
+import type { EventNews } from '../protocol/event-news.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
 
 /** What an agent says of itself and of its instance. Balancers and `status` read it; the arbiter does not. */
@@ -17,6 +18,8 @@ export interface MemberFacts {
   readonly healthPage: string | null;
   /** Why it is in its state, in words; null when there is nothing to say. */
   readonly reason: string | null;
+  /** Whether it must be fenced, should it be lost, before its events are run elsewhere. Left out: no. */
+  readonly fence?: boolean;
 }
 
 /** A grant: who it is for, and the token that proves it. */
@@ -89,6 +92,7 @@ export type HeartbeatResult =
       readonly revision: number | null;
       /** Members whose lease ran out; always empty unless the caller is a witness. */
       readonly expired: readonly { readonly instance: string; readonly token: bigint }[];
+      readonly events: EventNews;
     }
   | { readonly outcome: 'fenced'; readonly because: string };
 

@@ -141,9 +141,11 @@ const missed = z.union(
         .strictObject({
           after: duration(1_000, 366 * day)
             .prefault('1m')
-            .describe('A moment counts as missed when nothing could run this long.'),
+            .describe(
+              'A moment counts as missed when it is this long past and nothing could run. Plain `none` is 1m.',
+            ),
         })
-        .describe('No missed moment.'),
+        .describe('None of the missed moments.'),
     }),
   ],
   { error: 'expected latest, all, none, {all: {count, age}} or {none: {after}}' },

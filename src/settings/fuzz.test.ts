@@ -95,6 +95,9 @@ const words = [
   '10.0.0.0/8',
   'postgres://u@h/d',
   'http://h:1',
+  '2027-01-01',
+  '2027-03-28T02:30',
+  'shop_{instance}',
 ];
 
 /** Mostly what the schema allows, sometimes anything. */

@@ -28,10 +28,8 @@ export const alarmSchema = z
       .min(1, { error: 'expected at least one of failed, missed and abandoned' })
       .default([...alarmOutcomes])
       .describe('Outcomes of which the alarm tells.'),
-    post: webhookUrl.optional().describe('Address to which the alarm is posted as JSON.'),
-    command: commandLine
-      .optional()
-      .describe('Command that is started instead, run by `sh -c`, with the same JSON on its standard input.'),
+    post: webhookUrl.optional().describe('Address to which the alarm is posted.'),
+    command: commandLine.optional().describe('Command that is started instead, run by `sh -c`.'),
     secret: secretReference
       .optional()
       .describe('Sent with `post` as bearer token: `{file: PATH}` or `{env: NAME}`.'),
@@ -48,9 +46,7 @@ export const alarmSchema = z
   .optional()
   .describe('Who is told of an event that failed, was missed or was abandoned. Left out: nobody.');
 
-const timeout = duration(100, hour)
-  .prefault('30s')
-  .describe('A fence that takes longer has failed, and is tried again; nothing is taken over before.');
+const timeout = duration(100, hour).prefault('30s').describe('A fence that takes longer has failed.');
 
 const instancePlace = '{instance}';
 

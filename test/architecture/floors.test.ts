@@ -30,7 +30,12 @@ const floors: Readonly<Record<string, number>> = {
 };
 
 /** Neighbours that may know each other. */
-const sideways: readonly string[] = ['protocol → support', 'events → leases', 'events → members'];
+const sideways: readonly string[] = [
+  'protocol → support',
+  'events → leases',
+  'events → members',
+  'events → settings', // an event is what the configuration says
+];
 
 /** Floor 0 does no I/O and reads no clock: of Node's modules it may use those that compute. */
 const pureModules: readonly string[] = ['node:crypto', 'node:net', 'node:util'];

@@ -306,7 +306,8 @@ begin
       'cursorMs', holdfast.ms(c.cursor), 'revision', c.revision, 'digest', c.digest,
       'calendar', case when c.digest <> x.digest then c.calendar end) order by c.event, c.place), '[]')
     from jsonb_to_recordset(p_events) as x(name text, place text, digest text)
-    join holdfast.event_cursor c on c.event = x.name and c.place = x.place);
+    join holdfast.event_cursor c on c.event = x.name and c.place = x.place
+    join holdfast.event e on e.name = c.event and not e.retired);
 end $$;
 
 -- One occurrence that is due, as the policy of its event says: run, put in line, or skipped with the reason.

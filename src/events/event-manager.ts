@@ -1,0 +1,443 @@
+/**
+ * The scheduled event cluster manager, as every agent runs it: there is no leader.
+ *
+ * One loop. It sleeps until something is due on the arbiter's clock, or somebody gives it a hint, and then sends what
+ * has gathered: all claims in one statement, all results in one. Whoever claims first works; the ledger says who that
+ * was. What a claim's lost answer granted, and what a failover forgot, comes to light with the next heartbeat, which
+ * brings the arbiter's idea of what runs here.
+ *
+ * Nothing is begun without a proved lease (P9), and everything is aborted when it cannot be proved any more (P4).
+ */
+import type { Query } from '../database/arbiter.ts';
+import type { Membership } from '../members/membership.ts';
+import { rendezvousOrder } from '../protocol/affinity.ts';
+import { ArbiterTime } from '../protocol/arbiter-time.ts';
+import type { EventNews } from '../protocol/event-news.ts';
+import type { Clock } from '../support/clock.ts';
+import type { Log } from '../support/log.ts';
+import { ClaimQueue } from './claim-queue.ts';
+import { type EventDefinition, eventRow } from './definition.ts';
+import { DueWatch, turnDelayMs, type Watched } from './due-watch.ts';
+import type { Executor } from './execution/execution.ts';
+import { type GateAnswer, GateDesk } from './gate-desk.ts';
+import {
+  type Claim,
+  type ClaimAnswer,
+  defineEvents,
+  type Grant,
+  membersUp,
+  type Waiting,
+  waiting,
+} from './ledger.ts';
+import { settleOldCalendar } from './recalendar.ts';
+import { ResultQueue } from './result-queue.ts';
+import { Runs } from './runs.ts';
+
+export interface EventLease {
+  readonly membership: Membership | undefined;
+  mayAct(): boolean;
+  remainingMs(): number;
+}
+
+export interface EventManagerOptions {
+  readonly query: Query;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly instance: string;
+  readonly revision: number;
+  readonly definitions: readonly EventDefinition[];
+  /** The outcomes that somebody wants to be told of. */
+  readonly alarm: readonly string[];
+  readonly lease: EventLease;
+  /** Whether this instance takes on work: it is up, and nobody asked it to drain. */
+  isEligible(): boolean;
+  /** For events that only an appointed instance runs: whether this is the one. */
+  isAppointed(definition: EventDefinition): boolean;
+  executorOf(definition: EventDefinition): Executor;
+}
+
+const retryMs = 250;
+/** How long a closing manager tries to report what it has ended. */
+const farewellMs = 2_000;
+
+export class EventManager {
+  readonly #options: EventManagerOptions;
+  readonly #definitions: ReadonlyMap<string, EventDefinition>;
+  readonly #time = new ArbiterTime();
+  readonly #runs: Runs;
+  readonly #gates: GateDesk;
+  readonly #stop = new AbortController();
+  #watch = new DueWatch();
+  #members: readonly string[] = [];
+  #timeline: number | undefined;
+  #isDefined = false;
+  #change: number | undefined;
+  #seenChange: number | undefined;
+  readonly #claims: ClaimQueue;
+  readonly #results: ResultQueue;
+  readonly #busy = new Set<'define' | 'members' | 'waiting'>();
+  /** Occurrences that wait and that we have asked for. */
+  readonly #wanted = new Set<string>();
+  /** Monotonic: when something that waits may be claimed. */
+  #waitingAtMs = Number.POSITIVE_INFINITY;
+  #hasHint = false;
+  #wake: () => void = () => undefined;
+
+  constructor(options: EventManagerOptions) {
+    this.#options = options;
+    this.#definitions = new Map(options.definitions.map((one) => [one.name, one]));
+    const { query, clock, log, instance } = options;
+    const onIdle = () => this.hint();
+    this.#results = new ResultQueue({ query, clock, log, onIdle });
+    this.#claims = new ClaimQueue({
+      query,
+      clock,
+      log,
+      onIdle,
+      onArbiterTime: (nowMs, isBehind) => {
+        if (isBehind) this.#time.forget();
+        this.#time.observe(nowMs, clock.monotonicMs());
+      },
+    });
+    this.#runs = new Runs({
+      clock,
+      log,
+      instance,
+      proof: { remainingMs: () => options.lease.remainingMs() },
+      executorOf: options.executorOf,
+      onResult: (result, definition) => {
+        this.#results.add(result);
+        this.#watch.released((one) => one === definition);
+        this.hint();
+      },
+    });
+    this.#gates = new GateDesk({
+      arbiterNowMs: () => this.#time.nowMs(options.clock.monotonicMs()),
+      sleep: (ms) => options.clock.sleep(ms, this.#stop.signal),
+      waiting: () => waiting(options.query, options.instance),
+      claim: (wanted) => this.#ask(wanted),
+    });
+  }
+
+  get running(): Runs {
+    return this.#runs;
+  }
+
+  /** Runs until `close`. */
+  async run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      this.#hasHint = false;
+      this.#step();
+      await this.#pause();
+    }
+  }
+
+  /** Something may have changed: look now. */
+  hint(): void {
+    this.#hasHint = true;
+    this.#wake();
+  }
+
+  /** Somebody says that something waits, or that members changed. Whether it is so is read. */
+  notified(): void {
+    this.#waitingAtMs = this.#options.clock.monotonicMs();
+    this.hint();
+  }
+
+  /** A heartbeat has succeeded. */
+  renewed({ events: news, timeline }: { events: EventNews; timeline: number }): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (timeline !== this.#timeline) {
+      this.#timeline = timeline;
+      this.#isDefined = false; // the new primary may not have received it
+      this.#time.forget();
+    }
+    this.#time.observe(news.nowMs, nowMs);
+    this.#change = news.change;
+    if (news.waitingMs !== null)
+      this.#waitingAtMs = Math.min(this.#waitingAtMs, nowMs + Math.max(0, news.waitingMs));
+    this.#runs.renewed(this.#options.lease.remainingMs());
+    this.#runs.abortUnknown(news.runs, timeline);
+    if (!this.#claims.isBusy) {
+      // else an answer may be on its way
+      for (const token of news.runs) if (!this.#runs.has(token)) this.#results.sendAgain(token);
+    }
+    this.hint();
+  }
+
+  /** The right to act is over (P4). */
+  expired(why: string): void {
+    this.#runs.abortAll(`aborted: ${why}`);
+  }
+
+  /** An application asks whether it may run an event that its own scheduler has fired. */
+  ask(event: string): Promise<GateAnswer> {
+    const definition = this.#definitions.get(event);
+    if (definition?.settings.run?.kind !== 'gate') return Promise.resolve({ outcome: 'unknown' });
+    if (!this.#options.lease.mayAct()) return Promise.resolve({ outcome: 'away' });
+    if (!this.#options.isEligible())
+      return Promise.resolve({ outcome: 'no', reason: 'this instance takes on no work' });
+    return this.#gates.ask(definition);
+  }
+
+  /** Gives what still runs here to others, each to one that is known to be there; what nobody can take goes on. */
+  async handOver(): Promise<void> {
+    const { query, instance } = this.#options;
+    const others = (await membersUp(query)).filter((one) => one !== instance);
+    for (const { definition, order } of this.#runs.list()) {
+      if (definition.place !== '' || definition.settings.run?.kind === 'gate') continue;
+      const [to] = rendezvousOrder(order.occurrence, others);
+      if (to !== undefined) this.#runs.abort(String(order.token), { kind: 'handed over', to });
+    }
+  }
+
+  /** Resolves when nothing runs here any more and all results are in the ledger, or when the signal is aborted. */
+  async settled(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && (this.#runs.size > 0 || !this.#results.isEmpty))
+      await this.#options.clock.sleep(20, signal);
+  }
+
+  /** Aborts what runs, reports it, ends. */
+  async close(): Promise<void> {
+    this.#runs.abortAll('aborted: its agent stops');
+    const { clock } = this.#options;
+    const limit = new AbortController();
+    void clock.sleep(farewellMs, limit.signal).then(() => limit.abort());
+    await this.settled(limit.signal);
+    limit.abort();
+    this.#stop.abort();
+    this.#wake();
+  }
+
+  #step(): void {
+    const { lease, isEligible } = this.#options;
+    this.#results.send();
+    const member = lease.membership;
+    if (!member || !lease.mayAct()) return;
+    if (!this.#isDefined) this.#define(member);
+    if (this.#seenChange !== this.#change) this.#readMembers();
+    if (!this.#isDefined || this.#options.clock.monotonicMs() < this.#claims.notBeforeMs) return;
+    if (isEligible()) {
+      this.#collectDue();
+      this.#readWaiting();
+    }
+    this.#claims.send(member);
+  }
+
+  async #pause(): Promise<void> {
+    if (this.#hasHint || this.#stop.signal.aborted) return;
+    const { clock, lease, isEligible } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    const { notBeforeMs } = this.#claims;
+    let wakeAtMs = notBeforeMs > nowMs ? notBeforeMs : Number.POSITIVE_INFINITY;
+    const arbiterNowMs = this.#time.nowMs(nowMs);
+    const dueAtMs = this.#watch.nextAtMs();
+    // What is due while we may not act, or wait for an answer, is looked at when that changes: a hint says so.
+    if (lease.mayAct() && isEligible() && this.#isDefined && wakeAtMs === Number.POSITIVE_INFINITY) {
+      if (dueAtMs !== undefined && arbiterNowMs !== undefined && !this.#claims.isFull)
+        wakeAtMs = nowMs + dueAtMs - arbiterNowMs;
+      if (!this.#busy.has('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waitingAtMs);
+    }
+    const pauseMs = Math.min(Math.max(wakeAtMs - nowMs, 0), 60_000);
+    await clock.sleep(pauseMs, AbortSignal.any([woken.signal, this.#stop.signal]));
+  }
+
+  /** One statement of a kind at a time; another look when its answer is there. */
+  #send(kind: 'define' | 'members' | 'waiting', statement: () => Promise<void>): void {
+    if (this.#busy.has(kind)) return;
+    this.#busy.add(kind);
+    const { clock, log, instance } = this.#options;
+    void statement()
+      .catch(async (error: Error) => {
+        log.debug({ instance, kind, error: error.message }, 'no answer from the arbiter; trying again');
+        await clock.sleep(retryMs, this.#stop.signal);
+      })
+      .finally(() => {
+        this.#busy.delete(kind);
+        this.hint();
+      });
+  }
+
+  #define(member: Membership): void {
+    const { query, revision, definitions, alarm, log } = this.#options;
+    this.#send('define', async () => {
+      const timeline = this.#timeline;
+      let isCurrent = true;
+      const watch = new DueWatch();
+      const rows = definitions.map((definition) => eventRow(definition, alarm));
+      for (const known of await defineEvents(query, revision, rows)) {
+        const definition = this.#definitions.get(known.event);
+        if (!definition) continue;
+        if (known.digest === definition.digest) {
+          watch.watch(definition, known.cursorMs);
+        } else if (known.revision >= revision) {
+          log.warn(
+            { event: known.event, revision: known.revision },
+            'another revision has another schedule for it; left to agents that have that revision',
+          );
+        } else {
+          const cursorMs = await settleOldCalendar(query, member, definition, known, revision);
+          if (cursorMs === undefined) isCurrent = false;
+          else watch.watch(definition, cursorMs);
+        }
+      }
+      this.#watch = watch;
+      this.#isDefined = isCurrent && timeline === this.#timeline;
+    });
+  }
+
+  #readMembers(): void {
+    const { query } = this.#options;
+    const change = this.#change;
+    this.#send('members', async () => {
+      this.#members = await membersUp(query);
+      this.#seenChange = change;
+    });
+  }
+
+  #collectDue(): void {
+    const { clock, isAppointed } = this.#options;
+    const nowMs = this.#time.nowMs(clock.monotonicMs());
+    if (nowMs === undefined || this.#claims.isFull) return;
+    const claimed = new Map<EventDefinition, number>();
+    const due = this.#watch.collect(nowMs, {
+      rank: (definition, key) => {
+        const { on } = definition.settings;
+        if (on.kind === 'designated') return isAppointed(definition) ? 0 : undefined;
+        return definition.place === '' ? this.#rank(key, on) : 0;
+      },
+      hasRoom: (definition) => {
+        const count = claimed.get(definition) ?? 0;
+        claimed.set(definition, count + 1);
+        return this.#hasRoom(definition, count);
+      },
+    });
+    for (const { watched, claim } of due) {
+      const watch = this.#watch;
+      this.#claims.add({
+        claim,
+        answered: (answer, member) => this.#answeredDue(watch, watched, answer, member),
+        unanswered: () => watch.again(watched, nowMs),
+      });
+    }
+  }
+
+  #hasRoom({ name, settings }: EventDefinition, alsoWanted: number): boolean {
+    return this.#runs.countOf(name) + alsoWanted < settings.limit;
+  }
+
+  /** This instance's place in the order in which instances look at it. */
+  #rank(key: string, on?: EventDefinition['settings']['on'], prefer?: string | null): number {
+    const order = rendezvousOrder(key, this.#members);
+    const first = prefer ?? (on?.kind === 'prefer' ? on.instance : undefined);
+    const preferred = first !== undefined && order.includes(first);
+    const all = preferred ? [first, ...order.filter((one) => one !== first)] : order;
+    const index = all.indexOf(this.#options.instance);
+    return index < 0 ? all.length : index;
+  }
+
+  #answeredDue(watch: DueWatch, watched: Watched, answer: ClaimAnswer, member: Membership): void {
+    const { definition } = watched;
+    switch (answer.outcome) {
+      case 'granted':
+        watch.settled(watched, answer.cursorMs ?? answer.dueMs);
+        this.#begin(definition, answer, member);
+        return;
+      case 'skipped':
+        this.#options.log.info({ event: definition.name }, `${definition.name} skipped: ${answer.reason}`);
+        watch.settled(watched, answer.cursorMs);
+        return;
+      case 'recorded':
+      case 'moved':
+        watch.settled(watched, answer.cursorMs);
+        return;
+      case 'early': {
+        const nowMs = this.#time.nowMs(this.#options.clock.monotonicMs()) ?? watched.dueMs;
+        watch.again(watched, nowMs + answer.waitMs);
+        return;
+      }
+      case 'changed':
+      case 'taken':
+        this.#isDefined = false; // read again what the arbiter has
+        return;
+    }
+  }
+
+  #begin(definition: EventDefinition, grant: Grant, member: Membership): void {
+    const { lease } = this.#options;
+    if (!lease.mayAct() || lease.membership?.token !== member.token) {
+      this.#results.giveBack(grant.token, 'granted when the lease was over');
+      return;
+    }
+    this.#runs.start(definition, {
+      event: definition.name,
+      place: definition.place,
+      occurrence: grant.occurrence,
+      dueMs: grant.dueMs,
+      attempt: grant.attempt,
+      token: BigInt(grant.token),
+      cause: grant.cause,
+      payload: grant.payload ?? definition.settings.payload ?? null,
+      timeoutMs: definition.settings.timeoutMs,
+    });
+  }
+
+  #readWaiting(): void {
+    const { query, clock, instance } = this.#options;
+    if (clock.monotonicMs() < this.#waitingAtMs) return;
+    this.#send('waiting', async () => {
+      this.#waitingAtMs = Number.POSITIVE_INFINITY;
+      const found = await waiting(query, instance);
+      for (const one of found) this.#consider(one);
+    });
+  }
+
+  #consider(found: Waiting): void {
+    const definition = this.#definitions.get(found.event);
+    if (!definition || definition.settings.run?.kind === 'gate' || this.#wanted.has(found.occurrence)) return;
+    const { on } = definition.settings;
+    if (on.kind === 'designated' && !this.#options.isAppointed(definition)) return;
+    if (!this.#hasRoom(definition, 0)) return;
+    const rank =
+      found.place === '' ? this.#rank(`${found.occurrence}/${found.attempts}`, on, found.prefer) : 0;
+    const delayMs = turnDelayMs(rank) - found.sinceMs;
+    if (delayMs > 0) {
+      this.#waitingAtMs = Math.min(this.#waitingAtMs, this.#options.clock.monotonicMs() + delayMs);
+      return;
+    }
+    this.#wanted.add(found.occurrence);
+    const { event, place, occurrence } = found;
+    this.#claims.add({
+      claim: { event, place, occurrence },
+      answered: (answer, member) => {
+        this.#wanted.delete(occurrence);
+        if (answer.outcome === 'granted') this.#begin(definition, answer, member);
+      },
+      unanswered: () => {
+        this.#wanted.delete(occurrence);
+        this.#waitingAtMs = this.#options.clock.monotonicMs();
+      },
+    });
+  }
+
+  /** One claim with the others that are under way; undefined when it is not known what became of it. */
+  #ask(wanted: Claim): Promise<{ answer: ClaimAnswer; begin: () => void } | undefined> {
+    return new Promise((resolve) => {
+      this.#claims.add({
+        claim: wanted,
+        answered: (answer, member) =>
+          resolve({
+            answer,
+            begin: () => {
+              const definition = this.#definitions.get(wanted.event);
+              if (definition && answer.outcome === 'granted') this.#begin(definition, answer, member);
+            },
+          }),
+        unanswered: () => resolve(undefined),
+      });
+      this.hint();
+    });
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The runs that this agent works on. Each ends with exactly one result, whoever ends it: the work itself, its
+ * time-out, the lease (P4), or the drain.
+ */
+import { retryPauseMs } from '../protocol/retry.ts';
+import { tokenParts } from '../protocol/token.ts';
+import type { Clock } from '../support/clock.ts';
+import { formatDuration } from '../support/duration.ts';
+import type { Log } from '../support/log.ts';
+import type { EventDefinition } from './definition.ts';
+import type { Executor, Proof, RunOrder, Work, WorkResult } from './execution/execution.ts';
+import type { RunResult } from './ledger.ts';
+
+/** Why the agent ended a run that did not end by itself. */
+export type AbortCause =
+  | { readonly kind: 'timeout' }
+  /** It is no longer this agent's to work on. */
+  | { readonly kind: 'lost'; readonly why: string }
+  | { readonly kind: 'handed over'; readonly to: string };
+
+interface Running {
+  readonly definition: EventDefinition;
+  readonly order: RunOrder;
+  readonly work: Work;
+  readonly startedAtMs: number;
+  aborted: AbortCause | undefined;
+}
+
+export interface RunsOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly instance: string;
+  readonly proof: Proof;
+  executorOf(definition: EventDefinition): Executor;
+  /** To be reported; called once for each run. */
+  onResult(result: RunResult, definition: EventDefinition): void;
+}
+
+export class Runs {
+  readonly #options: RunsOptions;
+  readonly #running = new Map<string, Running>();
+
+  constructor(options: RunsOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#running.size;
+  }
+
+  countOf(event: string): number {
+    let count = 0;
+    for (const { order } of this.#running.values()) if (order.event === event) count++;
+    return count;
+  }
+
+  has(token: string): boolean {
+    return this.#running.has(token);
+  }
+
+  list(): readonly { readonly definition: EventDefinition; readonly order: RunOrder }[] {
+    return [...this.#running.values()];
+  }
+
+  start(definition: EventDefinition, order: RunOrder): void {
+    const { clock, log, instance, proof } = this.#options;
+    const token = String(order.token);
+    const ended = new AbortController();
+    const work = this.#options.executorOf(definition)(order, proof);
+    const running: Running = {
+      definition,
+      order,
+      work,
+      startedAtMs: clock.monotonicMs(),
+      aborted: undefined,
+    };
+    this.#running.set(token, running);
+    log.info(
+      { instance, event: order.event, due: order.dueMs, attempt: order.attempt, token },
+      'run started',
+    );
+    void clock.sleep(order.timeoutMs, ended.signal).then(() => {
+      if (!ended.signal.aborted) this.#abort(running, { kind: 'timeout' });
+    });
+    void work.finished.then((result) => {
+      ended.abort();
+      this.#running.delete(token);
+      const reported = resultOf(running, result);
+      const tookMs = clock.monotonicMs() - running.startedAtMs;
+      const level = reported.outcome === 'succeeded' ? 'info' : 'warn';
+      log[level](
+        { instance, event: order.event, due: order.dueMs, attempt: order.attempt, token, tookMs },
+        `run of ${order.event} ${reported.outcome}${reported.reason ? `: ${reported.reason}` : ''}`,
+      );
+      this.#options.onResult(reported, definition);
+    });
+  }
+
+  renewed(remainingMs: number): void {
+    for (const { work } of this.#running.values()) work.renewed?.(remainingMs);
+  }
+
+  abort(token: string, cause: AbortCause): void {
+    const running = this.#running.get(token);
+    if (running) this.#abort(running, cause);
+  }
+
+  abortAll(why: string): void {
+    for (const running of this.#running.values()) this.#abort(running, { kind: 'lost', why });
+  }
+
+  /** After a failover: those that were granted before it and are unknown to the new primary. */
+  abortUnknown(known: readonly string[], timeline: number): void {
+    for (const [token, running] of this.#running) {
+      if (tokenParts(running.order.token).timeline === timeline || known.includes(token)) continue;
+      const why = 'the arbiter failed over and has no record of it';
+      this.#abort(running, { kind: 'lost', why });
+    }
+  }
+
+  #abort(running: Running, cause: AbortCause): void {
+    if (running.aborted) return;
+    running.aborted = cause;
+    running.work.abort(inWords(running, cause));
+  }
+}
+
+function inWords({ order }: Running, cause: AbortCause): string {
+  switch (cause.kind) {
+    case 'timeout':
+      return `timed out after ${formatDuration(order.timeoutMs)}`;
+    case 'lost':
+      return cause.why;
+    case 'handed over':
+      return `handed over to ${cause.to}`;
+  }
+}
+
+/** A run that succeeded has succeeded, even if somebody wanted to end it: the token decides whether that counts. */
+function resultOf(running: Running, { outcome, reason, result, isFinal }: WorkResult): RunResult {
+  const { order, definition, aborted } = running;
+  const base = { token: String(order.token), result, retryMs: null, prefer: null };
+  if (outcome === 'succeeded') return { ...base, outcome, reason };
+  if (aborted?.kind === 'handed over')
+    return { ...base, outcome: 'handed over', reason: inWords(running, aborted), prefer: aborted.to };
+  if (aborted?.kind === 'lost') return { ...base, outcome: 'lost', reason: aborted.why };
+  if (outcome === 'lost') return { ...base, outcome, reason };
+  const retryMs = isFinal ? null : retryPauseMs(order.attempt, definition.settings.retry);
+  return { ...base, outcome: 'failed', retryMs, reason: aborted ? inWords(running, aborted) : reason };
+}

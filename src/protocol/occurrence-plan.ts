@@ -1,0 +1,80 @@
+/**
+ * What becomes of the moments that are due: usually there is one, and it is run. After an outage there are many,
+ * and the event's definition says whether to catch up with the latest, with all within bounds, or with none; the
+ * others are recorded as missed, with the reason. Nothing is passed over in silence.
+ */
+
+export type MissedPolicy =
+  | { readonly kind: 'latest' }
+  /** Only what is late by no more than this is run. */
+  | { readonly kind: 'none'; readonly afterMs: number }
+  /** In order, the latest `count` of those not older than `ageMs`. */
+  | { readonly kind: 'all'; readonly count: number; readonly ageMs: number };
+
+export interface MissedRange {
+  readonly firstMs: number;
+  readonly lastMs: number;
+  readonly count: number;
+  readonly reason: string;
+}
+
+export interface OccurrencePlan {
+  /** The cursor's new place: the last moment that this plan settles. */
+  readonly toMs: number;
+  readonly missed: MissedRange | null;
+  /** To be run, in order. */
+  readonly dueMs: readonly number[];
+  /** They wait for each other, whatever the event says about overlaps: several moments are caught up with in order. */
+  readonly inLine: boolean;
+}
+
+/**
+ * `dues` are due moments in rising order, none of them later than `nowMs`, all not yet in the ledger. `complete`
+ * says that no further one is due by now; a plan for a part settles that part as missed.
+ */
+export function planOccurrences(
+  dues: readonly number[],
+  { complete, nowMs, missed }: { complete: boolean; nowMs: number; missed: MissedPolicy },
+): OccurrencePlan | undefined {
+  const last = dues.at(-1);
+  if (last === undefined) return undefined;
+  const first = firstToRun(dues, complete, nowMs, missed);
+  const dueMs = dues.slice(first);
+  return {
+    toMs: last,
+    missed: first === 0 ? null : missedRange(dues.slice(0, first), missed),
+    dueMs,
+    inLine: dueMs.length > 1,
+  };
+}
+
+/** The index of the first moment that is still worth running; everything before it is missed. */
+function firstToRun(dues: readonly number[], complete: boolean, nowMs: number, missed: MissedPolicy): number {
+  const lastIndex = dues.length - 1;
+  const latest = dues[lastIndex] ?? Number.NEGATIVE_INFINITY;
+  switch (missed.kind) {
+    case 'latest':
+      return complete ? lastIndex : dues.length;
+    case 'none':
+      return complete && nowMs - latest <= missed.afterMs ? lastIndex : dues.length;
+    case 'all': {
+      if (!complete) return dues.length;
+      const recent = dues.findIndex((dueMs) => nowMs - dueMs <= missed.ageMs);
+      return recent < 0 ? dues.length : Math.max(recent, dues.length - missed.count);
+    }
+  }
+}
+
+function missedRange(dues: readonly number[], missed: MissedPolicy): MissedRange {
+  const reasons = {
+    latest: 'nothing could run it in time, and a later one was due as well',
+    none: 'nothing could run it in time',
+    all: 'nothing could run it in time, and it was too long ago or one of too many to catch up with',
+  };
+  return {
+    firstMs: dues[0] ?? 0,
+    lastMs: dues.at(-1) ?? 0,
+    count: dues.length,
+    reason: reasons[missed.kind],
+  };
+}
