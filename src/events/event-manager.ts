@@ -170,6 +170,12 @@ export class EventManager {
     this.#runs.abortAll(`aborted: ${why}`);
   }
 
+  /** This instance was appointed for an event that only the appointed one runs. */
+  appointed(event: string): void {
+    this.#watch.released(({ name }) => name === event);
+    this.notified();
+  }
+
   /** An application asks whether it may run an event that its own scheduler has fired. */
   ask(event: string): Promise<GateAnswer> {
     const definition = this.#definitions.get(event);

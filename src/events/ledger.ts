@@ -165,3 +165,12 @@ export async function membersUp(query: Query): Promise<readonly string[]> {
   );
   return rows.map(({ instance }) => instance);
 }
+
+/** Forgets occurrences that ended longer ago than that; answers how many. */
+export async function pruneLedger(query: Query, keepMs: number, limit: number): Promise<number> {
+  const [row] = await query<{ removed: number }>('select holdfast.event_prune($1, $2) as removed', [
+    keepMs,
+    limit,
+  ]);
+  return row?.removed ?? 0;
+}

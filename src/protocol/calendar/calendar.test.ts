@@ -121,8 +121,8 @@ test('ten thousand calendars are opened and asked within a second or two', () =>
 test('the rule about the clocks can be said in words', () => {
   assert.equal(
     dstRuleInWords(usual),
-    'A local time that the clocks leave out is due at the first moment after it; one that they show twice is due once, at the first, unless the schedule is due in every hour of the day and so means elapsed time.',
+    'A local time that the clocks leave out is due at the first moment after it; one that they show twice is due once, at the first. A schedule that is due in every hour of the day goes on by elapsed time instead.',
   );
-  assert.match(dstRuleInWords(skip), /is not due on that day; .* is due once, at the first\.$/);
+  assert.match(dstRuleInWords(skip), /is not due at all; .* is due once, at the first\.$/);
   assert.match(dstRuleInWords(twice), /is due at both\.$/);
 });

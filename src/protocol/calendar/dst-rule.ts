@@ -25,7 +25,7 @@ export interface DueMoments {
 const secondMs = 1000;
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;
-/** A local time that was reckoned with the offset of another season, or another side of the date line, is off by less. */
+/** A local time reckoned with the offset of another season, or another side of the date line, is off by less. */
 const offsetsApartMs = 2 * dayMs;
 
 export function dueMoments(sequence: LocalSequence, zone: Zone, rule: DstRule): DueMoments {
@@ -75,15 +75,9 @@ export function dueMoments(sequence: LocalSequence, zone: Zone, rule: DstRule): 
 
 /** The rule as a sentence for people, to stand beside a list of due moments. */
 export function dstRuleInWords(rule: DstRule): string {
-  const skipped = {
-    after: 'is due at the first moment after it',
-    skip: 'is not due on that day',
-  }[rule.skipped];
-  const repeated = {
-    once: 'is due once, at the first',
-    twice: 'is due at both',
-    default:
-      'is due once, at the first, unless the schedule is due in every hour of the day and so means elapsed time',
-  }[rule.repeated ?? 'default'];
-  return `A local time that the clocks leave out ${skipped}; one that they show twice ${repeated}.`;
+  const skipped = rule.skipped === 'after' ? 'is due at the first moment after it' : 'is not due at all';
+  const repeated = rule.repeated === 'twice' ? 'is due at both' : 'is due once, at the first';
+  const elapsed = ' A schedule that is due in every hour of the day goes on by elapsed time instead.';
+  const words = `A local time that the clocks leave out ${skipped}; one that they show twice ${repeated}.`;
+  return rule.repeated === undefined ? words + elapsed : words;
 }

@@ -156,15 +156,11 @@ test('around every change of the clock exactly that is due which the rule says, 
 });
 
 const zoneNames = [...new Set(windows.map(([zone]) => zone))];
-const momentMs = fc.integer({ min: Date.UTC(2005, 0), max: Date.UTC(2035, 0) / 1 });
+const momentMs = fc.integer({ min: Date.UTC(2005, 0), max: Date.UTC(2035, 0) });
 
 function hasChange(zone: string, fromMs: number, untilMs: number): boolean {
   const localOf = localReader(zone);
-  const offset = (ms: number) => localOf(ms) - ms;
-  for (let ms = fromMs - (fromMs % hourMs); ms < untilMs + dayMs; ms += dayMs / 2) {
-    if (offset(ms) !== offset(ms + dayMs / 2)) return true;
-  }
-  return false;
+  return localOf(fromMs) - fromMs !== localOf(untilMs) - untilMs;
 }
 
 const number = (min: number, max: number) => fc.integer({ min, max }).map(String);
@@ -198,16 +194,11 @@ test('away from changes of the clock, cron-parser says the same of any cron sche
       for (const due of other.take(4)) {
         const before: number = ms;
         ms = calendar.next(before);
-        // Over a long way there are changes of the clock too; only where one is close do the rules matter.
-        const [closeFrom, closeUntil] = [Math.min(due.getTime(), ms ?? 0), Math.max(due.getTime(), ms ?? 0)];
-        if (ms === undefined || hasChange(tz, closeFrom - dayMs, closeUntil + dayMs)) break;
-        if (closeUntil - before > dayMs * 31 && hasChange(tz, before - dayMs, before + 2 * dayMs)) break;
+        if (ms !== undefined && calendar.describe(ms).dst === 'moved') break;
+        if (hasChange(tz, due.getTime() - dayMs, due.getTime() + dayMs)) break;
         compared += 1;
-        assert.equal(
-          new Date(ms).toISOString(),
-          due.toDate().toISOString(),
-          `${text} in ${tz} after ${before}`,
-        );
+        assert.equal(ms, due.getTime(), `${text} in ${tz} after ${before}`);
+        if (ms === undefined) break;
       }
     }),
     { seed: 11, numRuns: 300 },
