@@ -20,7 +20,8 @@ export type EventState = 'running' | 'paused' | 'overdue' | 'waiting' | 'idle';
 export function eventJson(event: EventView, nowMs: number) {
   const { definition, last, paused } = event;
   const overdueMs = overdueSinceMs(event, nowMs);
-  const nextMs = definition.calendar && openCalendar(definition.calendar).next(nowMs);
+  const calendar = definition.calendar && openCalendar(definition.calendar);
+  const nextMs = calendar?.next(nowMs);
   const timezone = definition.calendar?.timezone ?? null;
   return {
     event: event.name,
@@ -45,12 +46,9 @@ export function eventJson(event: EventView, nowMs: number) {
       durationMs: last.durationMs,
     },
     next: isoTimeOrNull(nextMs),
-    nextLocal: nextMs === undefined ? null : openCalendarLocal(event, nextMs),
+    nextLocal: nextMs === undefined ? null : (calendar?.describe(nextMs).local ?? null),
   };
 }
-
-const openCalendarLocal = ({ definition }: EventView, ms: number): string | null =>
-  definition.calendar ? openCalendar(definition.calendar).describe(ms).local : null;
 
 const openJson = (one: OpenOccurrence) => ({
   occurrence: one.occurrence,
@@ -85,26 +83,33 @@ export function waitInWords(
   return `${what} waits for an instance`;
 }
 
+interface Note {
+  readonly text: string;
+  readonly style: Style;
+}
+
 /** Everything that is to be said about its state; the first is the most important. */
-function stateNotes(event: EventView, nowMs: number): string[] {
-  const notes: string[] = [];
+function stateNotes(event: EventView, nowMs: number): Note[] {
+  const notes: Note[] = [];
   const running = event.open.filter(({ state }) => state === 'running');
   const waiting = event.open.filter(({ state }) => state === 'waiting');
-  for (const one of running.slice(0, 3))
-    notes.push(styled('cyan', `running on ${one.instance} for ${span(nowMs - (one.startedMs ?? nowMs))}`));
-  if (running.length > 3) notes.push(styled('cyan', `and ${running.length - 3} more`));
+  for (const one of running.slice(0, 3)) {
+    const text = `running on ${one.instance} for ${span(nowMs - (one.startedMs ?? nowMs))}`;
+    notes.push({ text, style: 'cyan' });
+  }
+  if (running.length > 3) notes.push({ text: `and ${running.length - 3} more`, style: 'cyan' });
   if (event.paused) {
     const { by, reason, atMs } = event.paused;
-    notes.push(styled('yellow', `paused by ${plain(by)} ${ago(atMs, nowMs)}: ${plain(reason)}`));
+    notes.push({ text: `paused by ${plain(by)} ${ago(atMs, nowMs)}: ${plain(reason)}`, style: 'yellow' });
   }
   const overdueMs = overdueSinceMs(event, nowMs);
-  if (overdueMs !== undefined) notes.push(styled('red', `overdue for ${span(nowMs - overdueMs)}`));
+  if (overdueMs !== undefined) notes.push({ text: `overdue for ${span(nowMs - overdueMs)}`, style: 'red' });
   const [first] = waiting;
   if (first) {
     const more = waiting.length > 1 ? ` (${waiting.length} wait)` : '';
-    notes.push(styled('yellow', `${waitInWords(first, nowMs)}${more}`));
+    notes.push({ text: `${waitInWords(first, nowMs)}${more}`, style: 'yellow' });
   }
-  return notes.length > 0 ? notes : ['idle'];
+  return notes.length > 0 ? notes : [{ text: 'idle', style: 'dim' }];
 }
 
 function lastInWords({ last }: EventView, nowMs: number): string {
@@ -129,7 +134,9 @@ export function eventsText({ nowMs, events }: EventList, width: number | undefin
     placeInWords(event.definition),
     lastInWords(event, nowMs),
     nextInWords(event, nowMs),
-    stateNotes(event, nowMs).join('; '),
+    stateNotes(event, nowMs)
+      .map(({ text, style }) => styled(style, text))
+      .join('; '),
   ]);
   const wide = table([head, ...rows]);
   if (width === undefined || wide.split('\n').every((line) => shownLength(line) <= width)) return wide;
@@ -142,7 +149,7 @@ function eventLines(event: EventView, nowMs: number, width: number): string {
   const reason = last && last.outcome !== 'succeeded' && last.reason ? plain(last.reason) : undefined;
   return [
     styled('bold', event.name),
-    ...stateNotes(event, nowMs).map((note) => `  ${note}`),
+    ...stateNotes(event, nowMs).map(({ text, style }) => styled(style, wrapped(text, width, '  '))),
     wrapped(`${calendarInWords(definition.calendar)}; ${plain(runInWords(definition))}; ${where}`, width, '  '),
     `  last  ${lastInWords(event, nowMs)}`,
     ...(reason === undefined ? [] : [wrapped(reason, width, '        ')]),

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { silentLog } from '../support/log.ts';
 import { runHook } from './hook-command.ts';
-import { isAlive, processIdentity } from './process-identity.ts';
+import { processIdentity } from './process-identity.ts';
 
 describe('a command that is run once', () => {
   let directory = '';

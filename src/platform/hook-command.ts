@@ -34,7 +34,10 @@ const keptOutputBytes = 1_024;
 /** A process that left the group may hold its output open for ever: its words are not waited for. */
 const lastWordsMs = 500;
 
-/** Never rejects. Settles once nothing of its process group is left. */
+/** A process that the kernel keeps in the middle of something (a dead network disk) dies later: that is not waited for. */
+const unkillableMs = 5_000;
+
+/** Never rejects. Settles once nothing of its process group is left that can be killed. */
 export async function runHook(options: HookOptions): Promise<HookEnd> {
   try {
     return await run(options);
@@ -71,7 +74,7 @@ async function run(options: HookOptions): Promise<HookEnd> {
     clearTimeout(limit);
     // The leader has answered for the others, or nobody watches over them.
     signalGroup(groupId, 'SIGKILL');
-    await groupGone(groupId);
+    await groupGone(groupId, unkillableMs);
     handle?.release();
   }
   const words = await output.end();

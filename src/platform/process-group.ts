@@ -38,6 +38,24 @@ export async function groupGone(groupId: number, limitMs = Number.POSITIVE_INFIN
   return true;
 }
 
+/**
+ * Of a leader that is dead: are these the members of its group, or of a later one with the same number? A number
+ * is not given to a new process while a group or session bears it; so if another process has the leader's
+ * number, the old group ended before. If nobody has it, the members are its orphans, unless they began before
+ * the leader did or are in a session that it did not found.
+ */
+export function belongsTo(
+  leader: Pick<ProcessEntry, 'pid' | 'startedAt'>,
+  members: readonly ProcessEntry[],
+): boolean {
+  const [member] = members;
+  if (member === undefined) return false;
+  if (members.some(({ pid }) => pid === leader.pid)) return false;
+  // Where the system names no sessions, its moments of start are no numbers either.
+  if (member.sessionId === undefined) return true;
+  return member.sessionId === leader.pid && Number(member.startedAt) >= Number(leader.startedAt);
+}
+
 /** Only what proves the end counts: a look that fails, and a group whose members are hidden, are no end. */
 function hasEnded(groupId: number): boolean {
   if (!groupExists(groupId)) return true;

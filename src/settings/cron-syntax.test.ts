@@ -5,6 +5,7 @@ import { cronProblem } from './cron-syntax.ts';
 for (const cron of [
   '* * * * *',
   '0 2 * * *',
+  '0 0 * * FRI-SUN',
   '*/15 0-6,22-23 1 jan-MAR mon',
   '30 0 2 * * 7',
   '0 0 L * *',

@@ -60,7 +60,8 @@ function itemProblem(item: string, field: Field): string | undefined {
   for (const [index, number] of numbers.entries()) {
     if (number === undefined) return `has "${ends[index]}", which is not ${rangeOf(field)}`;
   }
-  const [from = 0, to] = numbers;
+  const [from = 0, end] = numbers;
+  const to = field.name === 'day of week' && end === 0 ? 7 : end; // a week that ends with Sunday
   if (to !== undefined && to < from) return `has the range "${range}", which ends before it begins`;
   return undefined;
 }

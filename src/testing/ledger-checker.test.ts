@@ -252,11 +252,11 @@ const broken: Record<string, { change: Partial<LedgerCheck>; expected: RegExp }>
     change: { journal: [...fine.journal, entry(200, 1, { beganMs: 250, endedMs: 260 })] },
     expected: /^P1: run .* was executed 2 times/,
   },
-  'a run that was executed and given back as never begun': {
+  'a run that goes on although it was given back': {
     change: {
       occurrences: replacing(200, occurrence(200, { attempts: 2 })),
       runs: runsOf200(run(200, 1, 'returned'), run(200, 2, 'succeeded')),
-      journal: [entry(100, 1), entry(200, 1, { how: 'aborted' }), entry(200, 2), entry(300, 1)],
+      journal: [entry(100, 1), entry(200, 1, { how: 'failed' }), entry(200, 2), entry(300, 1)],
     },
     expected: /^P2: run .* was given back/,
   },

@@ -277,8 +277,8 @@ function checkJournal(check: LedgerCheck, tell: Tell): { repeated: number; forgo
     if (entries.length > 1) tell(`P1: run ${run.token} was executed ${entries.length} times`);
     if (run.outcome === 'succeeded' && entries[0]?.how !== 'completed')
       tell(`P2: run ${run.token} succeeded, and its execution ${entries[0]?.how ?? 'is not in the journal'}`);
-    if (run.outcome === 'returned' && entries[0])
-      tell(`P2: run ${run.token} was given back as never begun, and it was executed`);
+    if (run.outcome === 'returned' && entries[0] && entries[0].how !== 'aborted')
+      tell(`P2: run ${run.token} was given back, and its execution ${entries[0].how ?? 'goes on'}`);
   }
   let forgotten = 0;
   const completions = new Map<string, number>();
