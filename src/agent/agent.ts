@@ -1,12 +1,16 @@
 /**
- * The agent: the process beside one instance. It keeps a membership (LeaseKeeper) and an instance (InstanceKeeper)
- * and tells each what it must know of the other; the decisions are in those two and in src/protocol.
+ * The agent: the process beside one instance. It keeps a membership (LeaseKeeper), an instance (InstanceKeeper) and
+ * its part in scheduled events, and tells each what it must know of the others; the decisions are in those and in
+ * src/protocol.
  *
- * Order of a start: prove the predecessor dead, record oneself, join, start the instance. Order of a stop, the
- * reverse: drain, stop the instance, leave, remove the record. An agent that never joined never starts anything.
+ * Order of a start: prove the predecessor dead, record oneself, join, lift a fence, start the instance. Order of a
+ * stop, the reverse: drain, end or hand over what runs, stop the instance, leave, remove the record. An agent that
+ * never joined never starts anything.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Arbiter } from '../database/arbiter.ts';
+import { Gate } from '../events/execution/gate.ts';
+import { abandonFence, liftFence } from '../members/fencing.ts';
 import { LeaseKeeper } from '../members/lease-keeper.ts';
 import type { MemberFacts } from '../members/membership.ts';
 import {
@@ -16,16 +20,18 @@ import {
   processIdentity,
   proveDeaths,
   removeRecord,
-  writeRecord,
 } from '../platform/index.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
+import { stopWorkMs } from '../protocol/lease.ts';
 import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { untilDrained } from './drain.ts';
-import { keepHouse } from './housekeeping.ts';
+import { type AgentEvents, startEvents } from './events.ts';
 import { InstanceKeeper } from './instance-keeper.ts';
+import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
+import { keepRecord } from './record.ts';
 import { verdictOf } from './state-of-agent.ts';
 
 export interface AgentOptions {
@@ -42,6 +48,8 @@ export interface AgentOptions {
   readonly port: number | null;
   /** The environment of the instance, given the agent's address and secret. */
   readonly environment: (facts: { agentUrl: string; agentSecret: string }) => Record<string, string>;
+  /** What the address of the alarm hook expects; undefined: nothing. */
+  readonly alarmSecret: string | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,6 +60,9 @@ export interface Agent {
   /** Drains first if asked; a second call that does not ask cuts the drain short. */
   stop(options: { readonly drain: boolean }): void;
 }
+
+/** How often an instance that comes back asks whether its fence is up. */
+const fencePollMs = 500;
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { arbiter, configuration, instance, clock, log, stateFolder, platform } = options;
@@ -68,10 +79,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   if (deaths.dead.length > 0) {
     log.info({ instance, agents: deaths.dead.length }, 'the previous agent and its instance are dead');
   }
-  await writeRecord(stateFolder, instance, { agentId, agent });
+  const record = await keepRecord(stateFolder, instance, { agentId, agent });
 
-  let announce: () => void = () => undefined;
+  let onInstanceChange: () => void = () => undefined;
   let lastPort: number | undefined;
+  const ownEnvironment = () => options.environment({ agentUrl: loopback.url, agentSecret });
   const keeper = new InstanceKeeper({
     instance,
     start: async (onOutput) => {
@@ -80,13 +92,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       lastPort = port;
       return platform.start({
         address: { host: '127.0.0.1', port },
-        environment: options.environment({ agentUrl: page.url.replace(/\/health$/, ''), agentSecret }),
+        environment: ownEnvironment(),
         onOutput,
-        beforeRun: async (pid) => {
-          const processGroup = processIdentity(pid);
-          if (!processGroup) throw new Error(`the new process ${pid} ended before it ran`);
-          await writeRecord(stateFolder, instance, { agentId, agent, port, processGroup });
-        },
+        beforeRun: (pid) => record.instanceStarted(pid, port),
       });
     },
     check: (address) => checkHealth({ ...address, path: health.path, timeoutMs: health.timeoutMs }),
@@ -96,7 +104,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     mayRestart: configuration.app.platform !== 'external',
     clock,
     log,
-    onChange: () => announce(),
+    onChange: () => onInstanceChange(),
   });
 
   const verdict = () => verdictOf(keeper.report(), intentions);
@@ -110,6 +118,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       revision: options.revision,
       healthPage: page.url,
       reason: verdict().reason,
+      ...(configuration.fence ? { fence: true } : {}),
     };
   };
   const page = await openHealthPage(health.listen, () => ({
@@ -139,21 +148,57 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         const replaced = [...deaths.dead, ...deaths.unproved.map((one) => one.agentId)];
         for (const former of replaced) void removeRecord(stateFolder, instance, former);
       },
-      renewed({ maintenance }) {
-        intentions.maintenance = maintenance;
-        if (maintenance.length === 0) intentions.drained = false;
+      renewed(result) {
+        intentions.maintenance = result.maintenance;
+        if (result.maintenance.length === 0) {
+          intentions.drained = false;
+          events.resume();
+        }
+        events.renewed(result);
       },
       expired: (why) => {
+        events.expired(why);
         if (!intentions.stopping) log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`);
       },
     },
   });
-  announce = () => lease.announce();
+
+  const gate = new Gate({ instanceDied: () => keeper.ended() });
+  const events: AgentEvents = startEvents({
+    arbiter,
+    configuration,
+    revision: options.revision,
+    alarmSecret: options.alarmSecret,
+    lease,
+    instance,
+    isEligible: () => verdict().state === 'up',
+    stopInstance: () => keeper.kill(),
+    address: () => keeper.report().address,
+    instanceDied: () => keeper.ended(),
+    agentSecret,
+    directory: configuration.app.workingDirectory,
+    environment: () => ({ ...ownEnvironment(), PORT: String(lastPort ?? '') }),
+    record,
+    gate,
+    stopWorkMs: stopWorkMs(configuration.lease.ttlMs),
+    clock,
+    log,
+  });
+  const loopback = await openLoopback(agentSecret, events.api);
+  onInstanceChange = () => {
+    lease.announce();
+    events.changed();
+  };
 
   async function drain(): Promise<void> {
-    lease.announce();
+    onInstanceChange();
+    const limit = new AbortController();
     const limitMs = stopping.drainMs;
-    await untilDrained({ query: arbiter.query, instance, limitMs, clock }, cutDrain.signal);
+    void clock.sleep(limitMs, cutDrain.signal).then(() => limit.abort());
+    await Promise.all([
+      untilDrained({ query: arbiter.query, instance, limitMs, clock }, cutDrain.signal),
+      events.leave(limit.signal),
+    ]);
   }
 
   async function maintain(signal: AbortSignal): Promise<void> {
@@ -167,11 +212,25 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     }
   }
 
+  /** A fence around our predecessor goes before the instance comes; one that is still to be put up is waited for. */
+  async function passFence(signal: AbortSignal): Promise<void> {
+    const { fence } = configuration;
+    const pass = deaths.dead.length > 0 ? abandonFence : liftFence;
+    while (!signal.aborted) {
+      const result = await pass({ query: arbiter.query, instance, fence }).catch((error: Error) => {
+        log.warn({ instance, error: error.message }, 'it is not known yet whether the instance is fenced');
+        return 'pending' as const;
+      });
+      if (result !== 'pending') return;
+      await clock.sleep(fencePollMs, signal);
+    }
+  }
+
   async function run(): Promise<void> {
     const end = new AbortController();
     const membership = lease.run();
     const ended = membership.then(() => 'ended' as const);
-    const background = [keepHouse({ arbiter, lease, clock, log }, end.signal), maintain(end.signal)];
+    const background = [maintain(end.signal)];
     let running: Promise<void> = Promise.resolve();
     try {
       const first = await Promise.race([
@@ -180,6 +239,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ended,
       ]);
       if (first !== undefined) return;
+      await Promise.race([passFence(end.signal), stopAsked.promise, ended]);
+      if (intentions.stopping) return;
       running = keeper.run();
       await Promise.race([stopAsked.promise, ended, running]);
       if (!cutDrain.signal.aborted) {
@@ -189,11 +250,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     } finally {
       intentions.stopping = true;
       end.abort();
+      await events.close();
       await keeper.stop();
       await running;
       await lease.close();
       await membership.catch(() => undefined); // reported by the race above
       await Promise.all(background);
+      await loopback.close();
       await page.close();
       await removeRecord(stateFolder, instance, agentId);
       log.info({ instance }, `${instance} has stopped`);

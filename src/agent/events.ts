@@ -4,20 +4,18 @@
  */
 
 import type { Arbiter } from '../database/arbiter.ts';
-import { systemClock } from '../database/clock.ts';
 import { deliverAlarms } from '../events/alarms.ts';
 import { Appointments } from '../events/appointments.ts';
-import { defineEvent, type EventDefinition } from '../events/definition.ts';
+import { defineEvent } from '../events/definition.ts';
 import { EventManager } from '../events/event-manager.ts';
 import { fenceLost } from '../members/fencing.ts';
 import type { LeaseKeeper } from '../members/lease-keeper.ts';
 import type { HeartbeatResult } from '../members/membership.ts';
-import { stopWorkMs } from '../protocol/lease.ts';
-import type { AlarmSettings, Configuration } from '../settings/index.ts';
-import type { Clock } from '../support/clock.ts';
+import type { Configuration } from '../settings/index.ts';
 import type { Log } from '../support/log.ts';
 import { builtinEvents } from './builtin-events.ts';
 import { type ExecutorFacts, executors } from './executors.ts';
+import type { LoopbackApi } from './loopback.ts';
 
 export interface AgentEventsOptions extends ExecutorFacts {
   readonly arbiter: Arbiter;
@@ -28,12 +26,11 @@ export interface AgentEventsOptions extends ExecutorFacts {
   readonly lease: LeaseKeeper;
   readonly isEligible: () => boolean;
   readonly stopInstance: (why: string) => Promise<void>;
-  readonly clock: Clock;
-  readonly log: Log;
 }
 
 export interface AgentEvents {
-  readonly manager: EventManager;
+  /** What the application may ask its agent. */
+  readonly api: LoopbackApi;
   renewed(result: Extract<HeartbeatResult, { outcome: 'renewed' }>): void;
   expired(why: string): void;
   /** The instance is up, or no longer. */
@@ -58,7 +55,6 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
     defineEvent(settings, instance),
   );
   const run = executors(options, builtin);
-  const limitMs = stopWorkMs(configuration.lease.ttlMs);
   const appointments = new Appointments({
     query,
     clock,
@@ -68,7 +64,7 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
     definitions: definitions.filter(({ settings }) => settings.on.kind === 'designated'),
     isEligible: options.isEligible,
     tell: run.tell,
-    stopWorkMs: limitMs,
+    stopWorkMs: options.stopWorkMs,
     stopInstance: options.stopInstance,
     onAppointed: ({ name }) => manager.appointed(name),
   });
@@ -91,20 +87,29 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
     { probeMs: hintProbeMs },
   );
   const running = [manager.run(), appointments.run()];
-  const alarms = once(log, (alarm: AlarmSettings) =>
-    deliverAlarms({ query, alarm, cluster: configuration.cluster, secret: options.alarmSecret, log }),
-  );
-  const fences = once(log, () =>
-    configuration.fence ? fenceLost({ query, fence: configuration.fence, clock, log }) : Promise.resolve(),
-  );
+  const { alarm, fence, cluster } = configuration;
+  const tellAlarms = oneAtATime(log, async () => {
+    if (alarm) await deliverAlarms({ query, alarm, cluster, secret: options.alarmSecret, log });
+  });
+  const fencePending = oneAtATime(log, async () => {
+    if (fence) await fenceLost({ query, fence, clock, log });
+  });
 
   return {
-    manager,
+    api: {
+      renew: (token) => {
+        const remainingMs = lease.remainingMs();
+        return remainingMs > 0 && manager.running.has(token) ? remainingMs : undefined;
+      },
+      finish: (token, result) => options.gate.finish(token, result),
+      ask: (event) => manager.ask(event),
+      order: (token) => manager.running.orderOf(token),
+    },
     renewed(result) {
       manager.renewed(result);
       appointments.renewed({ timeline: result.timeline, change: result.events.change });
-      if (result.events.alarms && configuration.alarm) alarms(configuration.alarm);
-      if (result.events.fences && configuration.fence) fences(undefined);
+      if (result.events.alarms) tellAlarms();
+      if (result.events.fences) fencePending();
     },
     expired(why) {
       manager.expired(why);
@@ -118,7 +123,9 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
       await manager.handOver().catch((error: Error) => {
         log.warn({ instance, error: error.message }, 'what runs here cannot be handed over now');
       });
-      await clock.sleep(limitMs, settledSignal(manager));
+      const limit = new AbortController();
+      void clock.sleep(2 * options.stopWorkMs).then(() => limit.abort());
+      await manager.settled(limit.signal);
     },
     resume: () => appointments.resume(),
     async close() {
@@ -127,5 +134,19 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
       await listener.close();
       await Promise.all(running);
     },
+  };
+}
+
+/** Calls that come while one is under way are that one. What fails is tried again when a heartbeat says so. */
+function oneAtATime(log: Log, work: () => Promise<void>): () => void {
+  let isBusy = false;
+  return () => {
+    if (isBusy) return;
+    isBusy = true;
+    void work()
+      .catch((error: Error) => log.warn({ error: error.message }, 'not done now; it is tried again'))
+      .finally(() => {
+        isBusy = false;
+      });
   };
 }

@@ -70,6 +70,17 @@ export class InstanceKeeper {
     };
   }
 
+  /** Resolves when the present process has ended; at once when there is none. */
+  async ended(): Promise<void> {
+    await this.#current?.exited;
+  }
+
+  /** Ends the present process without ceremony; it is started again. */
+  async kill(): Promise<void> {
+    this.#current?.kill();
+    await this.ended();
+  }
+
   /** Runs until `stop`; each turn is one life of the instance. */
   async run(): Promise<void> {
     const { clock, log, instance } = this.#options;

@@ -29,7 +29,7 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
   const signals = stopSignals();
   signals.onStop(() => stop.abort());
   const url = await findDatabase(options);
-  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: 2 });
+  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: 5 });
   try {
     if (existsSync(options.config)) {
       await publishConfiguration(arbiter, await loadConfiguration(options.config), 'first start of an agent');
@@ -47,6 +47,8 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
       port: portFor(configuration, instance),
       platform: await platformFor(configuration, instance, log),
       environment: await environmentFor(configuration, instance, url),
+      alarmSecret:
+        configuration.alarm?.secret && (await resolveSecret(configuration.alarm.secret, 'alarm.secret')),
       clock: systemClock,
       log,
     });

@@ -42,7 +42,11 @@ export function overdueSinceMs(event: EventView, nowMs: number): number | undefi
 }
 
 /** By name, each with the moment since when. */
-export function overdueEvents({ nowMs, unclaimed, cursors }: EventTotals): { event: string; sinceMs: number }[] {
+export function overdueEvents({
+  nowMs,
+  unclaimed,
+  cursors,
+}: EventTotals): { event: string; sinceMs: number }[] {
   const since = new Map<string, number>();
   const note = (event: string, sinceMs: number | undefined) => {
     const all = earliest([since.get(event), sinceMs]);

@@ -82,7 +82,9 @@ function attemptLines(one: OccurrenceView, nowMs: number, withResult: boolean, w
     const result = withResult && run.result ? plain(run.result) : undefined;
     return [
       wrapped(text, width, '    '),
-      ...(result === undefined ? [] : [wrapped(`answer: ${excerpt(result, longestResult)}`, width, '       ')]),
+      ...(result === undefined
+        ? []
+        : [wrapped(`answer: ${excerpt(result, longestResult)}`, width, '       ')]),
     ];
   });
 }
@@ -131,7 +133,9 @@ export function progressText(one: OccurrenceView): string {
     return `${where}running on ${last.instance}${again}, token ${formatToken(BigInt(last.token))}`;
   }
   if (one.state === 'waiting') {
-    const before = last?.outcome ? `${last.outcome} on ${last.instance}${last.reason ? `: ${plain(last.reason)}` : ''}; ` : '';
+    const before = last?.outcome
+      ? `${last.outcome} on ${last.instance}${last.reason ? `: ${plain(last.reason)}` : ''}; `
+      : '';
     if (one.held === 'predecessor') return `${where}${before}in line behind the one before it`;
     if (one.held === 'fence') return `${where}${before}waits until ${one.fenceOf} is fenced`;
     return `${where}${before}waits to be ${last ? 'begun again' : 'begun'}`;

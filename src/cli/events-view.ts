@@ -150,7 +150,11 @@ function eventLines(event: EventView, nowMs: number, width: number): string {
   return [
     styled('bold', event.name),
     ...stateNotes(event, nowMs).map(({ text, style }) => styled(style, wrapped(text, width, '  '))),
-    wrapped(`${calendarInWords(definition.calendar)}; ${plain(runInWords(definition))}; ${where}`, width, '  '),
+    wrapped(
+      `${calendarInWords(definition.calendar)}; ${plain(runInWords(definition))}; ${where}`,
+      width,
+      '  ',
+    ),
     `  last  ${lastInWords(event, nowMs)}`,
     ...(reason === undefined ? [] : [wrapped(reason, width, '        ')]),
     `  next  ${nextInWords(event, nowMs)}`,

@@ -2,8 +2,9 @@
  * An event's definition in words, as short as a table's column wants them. What cannot be said in a few words
  * without lying (most of cron) is shown as it was written.
  */
-import { formatDuration } from '../support/duration.ts';
+
 import type { CalendarSettings, EventSchedule, EventSettings, TimeOfDay } from '../settings/index.ts';
+import { formatDuration } from '../support/duration.ts';
 
 const weekdays = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
@@ -102,9 +103,7 @@ function cronWeekdays(field: string): number[] | undefined {
 export function calendarInWords(calendar: CalendarSettings | undefined): string {
   if (!calendar) return 'never due';
   const { schedule, timezone } = calendar;
-  return schedule.kind === 'every'
-    ? scheduleInWords(schedule)
-    : `${scheduleInWords(schedule)} ${timezone}`;
+  return schedule.kind === 'every' ? scheduleInWords(schedule) : `${scheduleInWords(schedule)} ${timezone}`;
 }
 
 /** What is done about local times that the clocks leave out or show twice, each a sentence. */

@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { HoldfastError } from '../support/errors.ts';
 import { agentCommand } from './agent.ts';
 import { balancerCommand } from './balancer.ts';
+import { registerEventCommands } from './events-registration.ts';
 import { initCommand } from './init.ts';
 import { failWith, version } from './output.ts';
 import { sessionsListCommand, sessionsRevokeCommand } from './sessions.ts';
@@ -91,13 +92,15 @@ program
 
 program
   .command('status')
-  .description('show instances, leases, balancers and the arbiter')
+  .description('show instances, leases, balancers, events and what the arbiter can promise')
   .addOption(configOption())
   .addOption(databaseOption())
   .addOption(jsonOption())
   .option('--watch', 'show it again each second until Ctrl-C')
   .addHelpText('after', '\nExit code 0 when every instance is up and a balancer is there, else 1.')
   .action(statusCommand);
+
+registerEventCommands(program, () => [configOption(), databaseOption(), jsonOption()]);
 
 const sessions = program.command('sessions').description("users' sessions");
 sessions

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { EventTotals } from '../events/administration.ts';
 import { table } from './output.ts';
-import { isFine, type StatusInput, statusJson, statusText } from './status-view.ts';
+import {
+  durabilityOf,
+  isFine,
+  type ReplicationView,
+  type StatusInput,
+  statusJson,
+  statusText,
+} from './status-view.ts';
 
 const member = {
   instance: 'shop-1',
@@ -23,6 +31,27 @@ const member = {
   },
 } as const;
 
+const nowMs = Date.parse('2027-01-02T12:00:00Z');
+const hourly = {
+  schedule: { kind: 'every', everyMs: 3_600_000 },
+  timezone: 'UTC',
+  dst: { skipped: 'after', repeated: undefined },
+  fromMs: undefined,
+  untilMs: undefined,
+} as const;
+const events: EventTotals = {
+  nowMs,
+  events: 12,
+  running: 1,
+  waiting: 2,
+  unclaimed: [],
+  fences: [],
+  lastDay: { failed: 0, missed: 0, abandoned: 0 },
+  paused: [],
+  cursors: [{ event: 'stock', place: '', cursorMs: nowMs, isGate: false, calendar: hourly }],
+};
+const alone: ReplicationView = { synchronousNames: '', synchronousCommit: 'on', receivers: [] };
+
 const input: StatusInput = {
   view: {
     cluster: 'shop',
@@ -37,6 +66,8 @@ const input: StatusInput = {
   queryDeadlineMs: 3_000,
   sessions: { 'shop-1': 7 },
   expected: ['shop-1'],
+  replication: alone,
+  events,
 };
 
 test('status gives each instance its state, processes, lease, revision and sessions', () => {
@@ -86,13 +117,102 @@ test('the cluster is fine when every instance is up and a balancer was heard of 
   assert.equal(isFine(statusJson({ ...input, view: { ...input.view, balancers: silent } })), false);
 });
 
-test('the picture says what the arbiter can promise', () => {
-  assert.match(statusText(statusJson(input)), /no synchronous standby: a failover may lose the last moments/);
-  const arbiter = { ...input.view.arbiter, synchronousStandbys: ['db2'] };
+const receiver = (name: string | null, syncState: string | null) => ({
+  name,
+  state: name && 'streaming',
+  syncState,
+});
+
+const promises: readonly [string, Partial<ReplicationView>, string, RegExp][] = [
+  ['none', {}, 'none', /^no standby: if its disk is lost, so is the ledger$/],
+  [
+    'an asynchronous one',
+    { receivers: [receiver('db2', 'async')] },
+    'asynchronous',
+    /^asynchronous standby only: after a failover the last claims may be forgotten, so a run may happen twice$/,
+  ],
+  [
+    'a synchronous one',
+    { synchronousNames: 'db2', receivers: [receiver('db2', 'sync'), receiver('db3', 'async')] },
+    'synchronous',
+    /^synchronous standby db2: /,
+  ],
+  [
+    'a quorum',
+    { synchronousNames: 'ANY 1 (*)', receivers: [receiver('db2', 'quorum'), receiver('db3', 'quorum')] },
+    'synchronous',
+    /^synchronous standby db2, db3: /,
+  ],
+  [
+    'a synchronous one that commits do not wait for',
+    { synchronousNames: 'db2', synchronousCommit: 'local', receivers: [receiver('db2', 'sync')] },
+    'asynchronous',
+    /asynchronous standby only \(synchronous_commit is local\)/,
+  ],
+  [
+    'a synchronous one that is not there',
+    { synchronousNames: 'db2' },
+    'stalled',
+    /no synchronous standby is connected \(synchronous_standby_names = db2\): every commit waits/,
+  ],
+  [
+    'one that this role may not see',
+    { receivers: [receiver(null, null)] },
+    'hidden',
+    /a run may happen twice.*cannot be seen with this role: it needs pg_monitor/,
+  ],
+  [
+    'ones that this role may not see, and commits that wait',
+    { synchronousNames: 'db2', receivers: [receiver(null, null)] },
+    'hidden',
+    /^commits wait for standbys \(synchronous_standby_names = db2\).*cannot be seen with this role/,
+  ],
+];
+for (const [standbys, replication, kind, promise] of promises) {
+  test(`the picture says what the arbiter can promise; its standbys: ${standbys}`, () => {
+    const seen = { ...alone, ...replication };
+    const durability = durabilityOf(seen);
+    assert.equal(durability.kind, kind);
+    assert.match(durability.promise, promise);
+    const status = statusJson({ ...input, replication: seen });
+    assert.deepEqual(status.arbiter.durability, durability);
+    assert.ok(statusText(status).includes(durability.promise));
+  });
+}
+
+test('the picture counts events, and names those that are paused, overdue or held by a fence', () => {
   assert.match(
-    statusText(statusJson({ ...input, view: { ...input.view, arbiter } })),
-    /commits wait for db2/,
+    statusText(statusJson(input)),
+    /events {3}12 events, 1 running, 2 waiting; in the last 24 h 0 failed, 0 missed, 0 abandoned$/,
   );
+  const bad: EventTotals = {
+    ...events,
+    lastDay: { failed: 1, missed: 60, abandoned: 0 },
+    unclaimed: [{ event: 'invoices', sinceMs: nowMs - 300_000 }],
+    cursors: [{ event: 'stock', place: '', cursorMs: nowMs - 7_200_000, isGate: false, calendar: hourly }],
+    paused: [{ event: 'mail', atMs: nowMs - 60_000, by: 'alice', reason: 'spam\x1b[2J' }],
+    fences: [{ instance: 'shop-2', tries: 3, error: 'exit code 1' }],
+  };
+  const status = statusJson({ ...input, events: bad });
+  assert.deepEqual('overdue' in status.events && status.events.overdue, [
+    { event: 'stock', since: '2027-01-02T11:00:00.000Z' },
+    { event: 'invoices', since: '2027-01-02T11:55:00.000Z' },
+  ]);
+  const lines = statusText(status)
+    .split('\n')
+    .map((line) => line.trim());
+  for (const line of [
+    'overdue: stock, for 1h',
+    'overdue: invoices, for 5m',
+    'paused: mail, by alice 1m ago: spam·[2J',
+    'to be fenced: shop-2, 3 tries, which failed: exit code 1; what it ran waits',
+  ])
+    assert.ok(lines.includes(line), line);
+});
+
+test('events that cannot be read do not keep the rest of the picture away', () => {
+  const status = statusJson({ ...input, events: { unreadable: 'no answer within 3000 ms' } });
+  assert.match(statusText(status), /shop-1 .*events {3}cannot be read: no answer within 3000 ms/s);
 });
 
 test('a table aligns its columns, colours or not', () => {

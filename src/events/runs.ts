@@ -58,6 +58,10 @@ export class Runs {
     return this.#running.has(token);
   }
 
+  orderOf(token: string): RunOrder | undefined {
+    return this.#running.get(token)?.order;
+  }
+
   list(): readonly { readonly definition: EventDefinition; readonly order: RunOrder }[] {
     return [...this.#running.values()];
   }

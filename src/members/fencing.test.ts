@@ -55,12 +55,11 @@ describe('fences on a real arbiter with real connections', () => {
   }
 
   async function connectAs(role: string, options?: string): Promise<pg.Client & { gone: Promise<void> }> {
-    const client = new pg.Client({
-      connectionString: databaseUrl,
-      user: role,
-      password: 'pw',
-      ...(options && { options }),
-    });
+    // Not `user`: what the address says would win.
+    const url = new URL(databaseUrl);
+    url.username = encodeURIComponent(role);
+    url.password = 'pw';
+    const client = new pg.Client({ connectionString: url.href, ...(options && { options }) });
     clients.push(client);
     const gone = new Promise<void>((resolve) => client.once('end', resolve));
     client.on('error', () => undefined); // told by `gone`
@@ -191,18 +190,21 @@ describe('fences on a real arbiter with real connections', () => {
   test('P1: a connection that had passed the check of its right to log in just before is ended too', async () => {
     const { pattern, role } = await createRole('shop-1');
     await lose('shop-1');
-    // It stays for two seconds where its role is checked and it is not listed under it.
-    const arriving = connectAs(role, '-c post_auth_delay=2').then(
+    // It stays for three seconds where its role is checked and it is not listed under it.
+    const arriving = connectAs(role, '-c post_auth_delay=3').then(
       (client) => client.gone,
       () => undefined, // ended before it was through
     );
-    let inside = 0;
-    while (inside === 0) {
-      const [row] = await query<{ n: number }>(
-        `select count(*)::int as n from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+    // Proving the password takes a few milliseconds; who is still inside after many more waits behind the check.
+    let inside: { transaction: string; sinceMs: number } | undefined;
+    while (inside === undefined || performance.now() - inside.sinceMs < 500) {
+      const [row] = await query<{ transaction: string }>(
+        `select l.virtualtransaction as transaction from pg_locks l left join pg_stat_activity a on a.pid = l.pid
          where l.locktype = 'virtualxid' and a.usesysid is null and a.datid is null`,
       );
-      inside = row?.n ?? 0;
+      if (row?.transaction !== inside?.transaction) {
+        inside = row && { transaction: row.transaction, sinceMs: performance.now() };
+      }
     }
     const startMs = performance.now();
     assert.equal(await fenceLost(settings(byRole(pattern))), 1);

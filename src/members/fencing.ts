@@ -26,8 +26,8 @@ export interface FenceLostOptions {
   readonly fence: Fence;
   readonly clock: Clock;
   readonly log: Log;
-  /** Where a command runs. */
-  readonly directory: string;
+  /** Where a command runs; left out: where the agent does. */
+  readonly directory?: string;
   /** What a command gets besides the agent's own environment and HOLDFAST_LOST_INSTANCE. */
   readonly environment?: Readonly<Record<string, string>>;
   /** How long after a failure it is tried again. */
@@ -131,7 +131,7 @@ async function runFenceCommand(
   }
   const end = await runHook({
     command: fence.command,
-    directory: options.directory,
+    directory: options.directory ?? process.cwd(),
     environment: { ...options.environment, HOLDFAST_LOST_INSTANCE: instance },
     limitMs: fence.timeoutMs,
     log: options.log,

@@ -125,7 +125,10 @@ async function alterRole(
   if (row) await query(row.statement, [], { deadlineMs });
 }
 
-/** Transactions of connections that are just being opened: whose they are is not known yet. */
+/**
+ * Transactions of connections that are just being opened: whose they are is not known yet. Those that still prove
+ * their password are among them; the server gives up on one that dallies after its `authentication_timeout`.
+ */
 async function unknownTransactions({ query, queryDeadlineMs }: Statements): Promise<string[]> {
   const rows = await query<{ transaction: string }>(
     `select l.virtualtransaction as transaction from pg_locks l left join pg_stat_activity a on a.pid = l.pid

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { HoldfastError } from '../support/errors.ts';
 import { type Log, silentLog } from '../support/log.ts';
-import { type AgentRecord, belongsTo, proveDeaths, removeRecord, writeRecord } from './agent-record.ts';
-import { livingMembers, signalGroup } from './process-group.ts';
+import { type AgentRecord, proveDeaths, removeRecord, writeRecord } from './agent-record.ts';
+import { belongsTo, livingMembers, signalGroup } from './process-group.ts';
 import { type ProcessIdentity, processIdentity } from './process-identity.ts';
 import type { ProcessEntry } from './process-table.ts';
 
@@ -96,6 +96,33 @@ test('P5: an agent is proved dead only when its orphans are killed and gone', as
   assert.deepEqual(livingMembers(group), []);
 });
 
+test('P5: an agent is proved dead only when the orphans of its commands are killed and gone too', async (t) => {
+  const folder = await stateFolder(t);
+  const groups = [];
+  for (const _ of ['instance', 'command', 'command'])
+    groups.push(await startGroup(t, `trap '' TERM; sleep 600 & echo; wait`));
+  const [processGroup, ...commandGroups] = groups.map(identityOf);
+  assert.ok(processGroup);
+  await writeRecord(folder, 'shop-1', { agentId: 'a-1', agent: dead(), processGroup, commandGroups });
+  await writeRecord(folder, 'shop-1', { agentId: 'a-2', agent: dead(), commandGroups: [dead()] });
+  assert.deepEqual((await proveDeaths(folder, 'shop-1')).dead, ['a-1', 'a-2']);
+  assert.deepEqual(groups.flatMap(livingMembers), []);
+});
+
+test('P5: a command that cannot be seen leaves the death unproved; those that can be are killed all the same', async (t) => {
+  const folder = await stateFolder(t);
+  const [hidden, seen] = [
+    await startGroup(t, 'echo; exec sleep 600'),
+    await startGroup(t, 'echo; exec sleep 600'),
+  ];
+  const commandGroups = [{ ...identityOf(hidden), pidNamespace: 'pid:[1]' }, identityOf(seen)];
+  await writeRecord(folder, 'shop-1', { agentId: 'a-1', agent: dead(), commandGroups });
+  const proof = await proveDeaths(folder, 'shop-1');
+  assert.deepEqual(proof.dead, []);
+  assert.match(proof.unproved[0]?.reason ?? '', /a command of it cannot be seen/);
+  assert.deepEqual([livingMembers(hidden).length, livingMembers(seen).length], [1, 0]);
+});
+
 test('P5: a group number that was used again is not killed', async (t) => {
   const folder = await stateFolder(t);
   const stranger = await startGroup(t, 'sleep 600 & echo; wait');
@@ -142,6 +169,12 @@ test('P5: a broken record is ignored with a warning and is never proof', async (
       agent: dead(),
       processGroup: { ...dead(), pid: 1 },
     }),
+    'command.json': JSON.stringify({
+      agentId: 'command',
+      agent: dead(),
+      commandGroups: [{ ...dead(), pid: 1 }],
+    }),
+    'no-list.json': JSON.stringify({ agentId: 'no-list', agent: dead(), commandGroups: dead() }),
     'path.json': JSON.stringify({ agentId: '../path', agent: dead() }),
   };
   for (const [name, text] of Object.entries(broken)) await writeFile(join(files, name), text);

@@ -1,35 +1,34 @@
 /**
  * Local records that can prove a death. Each agent keeps one file with the identities of its own process and of
- * the leader of its instance's process group. The next agent of the same instance on this host reads them: an
- * agent that is dead by that evidence, and whose instance is gone to the last process, is a death that was seen;
- * its work is free at once, without waiting for the lease. Everything less proves nothing: a record that cannot
- * be read, one from another name space, a group that does not go away.
+ * the leaders of the process groups that it started: its instance, and the commands that run now. The next agent
+ * of the same instance on this host reads them: an agent that is dead by that evidence, and whose groups are
+ * gone to the last process, is a death that was seen; its work is free at once, without waiting for the lease.
+ * Everything less proves nothing: a record that cannot be read, one from another name space, a group that does
+ * not go away.
  *
- * That a group's leader is gone does not mean that the group is. Two facts decide what the number of a group
- * stands for now. A number is not given to a new process while a group or session bears it; so if another
- * process has the leader's number, the old group ended before. If nobody has it, the members are the orphans,
- * unless they began before the leader did or are in a session that it did not found.
+ * That a group's leader is gone does not mean that the group is; `belongsTo` tells its orphans from strangers.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError } from '../support/errors.ts';
 import { type Log, silentLog } from '../support/log.ts';
-import { groupGone, livingMembers, signalGroup } from './process-group.ts';
+import { belongsTo, groupGone, livingMembers, signalGroup } from './process-group.ts';
 import { isAlive, type ProcessIdentity } from './process-identity.ts';
-import type { ProcessEntry } from './process-table.ts';
 
 export interface AgentRecord {
   readonly agentId: string;
   readonly agent: ProcessIdentity;
   /** The leader of the instance's process group. Written before the application runs; see `beforeRun`. */
   readonly processGroup?: ProcessIdentity;
+  /** The leaders of the groups of running commands, each written before its command runs. */
+  readonly commandGroups?: readonly ProcessIdentity[];
   readonly port?: number;
   readonly commandDigest?: string;
 }
 
 export interface DeathProof {
-  /** Proved dead, and nothing left of their instances. */
+  /** Proved dead, and nothing left of their instances and commands. */
   readonly dead: readonly string[];
   readonly alive: readonly { readonly agentId: string; readonly pid: number }[];
   /** Neither: whoever wants their place waits for the lease. */
@@ -88,36 +87,30 @@ export async function proveDeaths(
   return proof;
 }
 
-/** Undefined once nothing of the dead agent's instance is left; else why that cannot be said. */
+/** Undefined once nothing of what the dead agent started is left; else why that cannot be said. */
 async function endOrphans(record: AgentRecord, log: Log): Promise<string | undefined> {
-  const leader = record.processGroup;
-  if (leader === undefined) return undefined;
-  const group = groupOf(leader, isAlive(leader));
-  if (group === 'gone') return undefined;
-  if (group === 'unknown') return 'the processes of its instance cannot be seen from here';
-  log.warn({ agentId: record.agentId, processGroup: leader.pid }, 'killing an instance whose agent is dead');
-  signalGroup(leader.pid, 'SIGKILL');
-  if (await groupGone(leader.pid, orphanLimitMs)) return undefined;
-  return `its instance (process group ${leader.pid}) was killed and is not gone`;
+  const groups = [
+    ...(record.processGroup ? [{ what: 'its instance', leader: record.processGroup }] : []),
+    ...(record.commandGroups ?? []).map((leader) => ({ what: 'a command of it', leader })),
+  ].map((group) => ({ ...group, is: groupOf(group.leader, isAlive(group.leader)) }));
+
+  // All are signalled before any is waited for: nobody works on while another takes its time to die.
+  const orphans = groups.filter(({ is }) => is === 'ours');
+  for (const { what, leader } of orphans) {
+    log.warn({ agentId: record.agentId, processGroup: leader.pid }, `killing ${what}: the agent is dead`);
+    signalGroup(leader.pid, 'SIGKILL');
+  }
+  const gone = await Promise.all(orphans.map(({ leader }) => groupGone(leader.pid, orphanLimitMs)));
+  const left = orphans.find((_, index) => !gone[index]);
+  if (left) return `${left.what} (process group ${left.leader.pid}) was killed and is not gone`;
+  const hidden = groups.find(({ is }) => is === 'unknown');
+  return hidden && `the processes of ${hidden.what} cannot be seen from here`;
 }
 
 function groupOf(leader: ProcessIdentity, leaderIs: ReturnType<typeof isAlive>): 'ours' | 'gone' | 'unknown' {
   if (leaderIs === 'alive') return 'ours';
   if (leaderIs === 'unknown') return 'unknown';
   return belongsTo(leader, livingMembers(leader.pid)) ? 'ours' : 'gone';
-}
-
-/** Of a leader that is dead: are these the members of its group, or of a later one with the same number? */
-export function belongsTo(
-  leader: Pick<ProcessIdentity, 'pid' | 'startedAt'>,
-  members: readonly ProcessEntry[],
-): boolean {
-  const [member] = members;
-  if (member === undefined) return false;
-  if (members.some(({ pid }) => pid === leader.pid)) return false;
-  // Where the system names no sessions, its moments of start are no numbers either.
-  if (member.sessionId === undefined) return true;
-  return member.sessionId === leader.pid && Number(member.startedAt) >= Number(leader.startedAt);
 }
 
 async function readRecords(folder: string, log: Log): Promise<AgentRecord[]> {
@@ -145,10 +138,13 @@ async function readRecords(folder: string, log: Log): Promise<AgentRecord[]> {
 
 function isRecord(value: unknown): value is AgentRecord {
   if (typeof value !== 'object' || value === null) return false;
-  const { agentId, agent, processGroup } = value as Record<string, unknown>;
-  const group = processGroup === undefined || (isIdentity(processGroup) && processGroup.pid > 1);
-  return typeof agentId === 'string' && isIdentity(agent) && group;
+  const { agentId, agent, processGroup, commandGroups = [] } = value as Record<string, unknown>;
+  if (typeof agentId !== 'string' || !isIdentity(agent) || !Array.isArray(commandGroups)) return false;
+  return (processGroup === undefined || isLeader(processGroup)) && commandGroups.every(isLeader);
 }
+
+/** Group 1 would be everybody. */
+const isLeader = (value: unknown): boolean => isIdentity(value) && value.pid > 1;
 
 function isIdentity(value: unknown): value is ProcessIdentity {
   if (typeof value !== 'object' || value === null) return false;

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { silentLog } from '../support/log.ts';
 import { proveDeaths } from './agent-record.ts';
 import { holdGroup } from './dead-mans-handle.ts';
+import { handleProcesses, someLive } from './fixtures/handles.ts';
 import { until } from './fixtures/until.ts';
 import { parentDeathSignalPrefix } from './parent-death-signal.ts';
 import { groupGone, livingMembers, signalGroup } from './process-group.ts';
@@ -190,4 +191,83 @@ test('signals that end a session do not end the handle', async (t) => {
     process.kill(handle, signal);
   await killed(agent);
   assert.equal(await groupGone(agent.group, 10_000), true);
+});
+
+async function startGroup(t: TestContext): Promise<number> {
+  const group = spawn('/bin/sh', ['-c', 'echo; exec sleep 600'], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  assert.ok(group.pid);
+  const { pid } = group;
+  t.after(() => signalGroup(pid, 'SIGKILL'));
+  await once(group.stdout, 'data');
+  return pid;
+}
+
+test('P4: a group lives as long as its handle allows, counted from the last word', async (t) => {
+  const group = await startGroup(t);
+  const handle = await holdGroup(group, silentLog);
+  handle.allowFor(200);
+  const start = performance.now();
+  handle.allowFor(600);
+  assert.equal(await groupGone(group, 15_000), true);
+  assert.ok(performance.now() - start >= 600);
+  handle.allowFor(60_000);
+  assert.deepEqual(await handle.release(), { limitPassed: true });
+  assert.deepEqual(handleProcesses(process.pid, group), []);
+  assert.throws(() => handle.allowFor(Number.NaN), RangeError);
+});
+
+test('P4: a handle that replaces a killed one keeps what is left of the limit', async (t) => {
+  const group = await startGroup(t);
+  const handle = await holdGroup(group, silentLog);
+  const start = performance.now();
+  handle.allowFor(1_500);
+  await until(() => handleProcesses(process.pid, group).length === 3);
+  const first = handleProcesses(process.pid, group);
+  const shell = listProcesses().find(
+    ({ parentPid, pid }) => parentPid === process.pid && first.includes(pid),
+  );
+  assert.ok(shell);
+  process.kill(shell.pid, 'SIGKILL');
+  await until(() => {
+    const now = handleProcesses(process.pid, group);
+    return now.length === 3 && !now.some((pid) => first.includes(pid));
+  });
+  await until(() => !someLive(first));
+  assert.equal(livingMembers(group).length, 1);
+  assert.equal(await groupGone(group, 15_000), true);
+  const livedMs = performance.now() - start;
+  assert.ok(livedMs >= 1_500 && livedMs < 2_500, `${livedMs} ms`);
+  assert.deepEqual(await handle.release(), { limitPassed: true });
+});
+
+test('P4: where nothing can sleep, a limit ends the group at once rather than never', async (t) => {
+  const group = await startGroup(t);
+  const path = process.env.PATH;
+  process.env.PATH = '/nowhere';
+  t.after(() => {
+    process.env.PATH = path;
+  });
+  const handle = await holdGroup(group, silentLog);
+  assert.equal(livingMembers(group).length, 1);
+  handle.allowFor(60_000);
+  assert.equal(await groupGone(group, 15_000), true);
+  await handle.release();
+});
+
+test('a released handle takes its sleepers with it, also those of a shell that was killed', async (t) => {
+  const group = await startGroup(t);
+  const handle = await holdGroup(group, silentLog);
+  handle.allowFor(60_000);
+  await until(() => handleProcesses(process.pid, group).length === 3);
+  const first = handleProcesses(process.pid, group);
+  const shell = listProcesses().find(
+    ({ parentPid, pid }) => parentPid === process.pid && first.includes(pid),
+  );
+  process.kill(shell?.pid ?? 0, 'SIGKILL');
+  assert.deepEqual(await handle.release(), { limitPassed: false });
+  await until(() => !someLive(first));
+  assert.equal(livingMembers(group).length, 1);
 });

@@ -1,5 +1,6 @@
 /** What the floors above use of the platforms. */
 export { type AgentRecord, proveDeaths, removeRecord, writeRecord } from './agent-record.ts';
+export { type CommandOptions, type CommandResult, type CommandRun, startCommand } from './command.ts';
 export { holdGroup } from './dead-mans-handle.ts';
 export { externalPlatform } from './external.ts';
 export { findFreePort } from './free-port.ts';

@@ -64,6 +64,6 @@ export function keepOutput(limitBytes: number): OutputKeeper {
 /** The nearest place at or beyond `at`, in this direction, that is not inside a character. */
 function characterStart(bytes: Buffer, at: number, direction: 1 | -1): number {
   let place = at;
-  while (place > 0 && place < bytes.length && ((bytes[place] ?? 0) & 0xc0) === 0x80) place += direction;
+  while (place < bytes.length && ((bytes[place] ?? 0) & 0xc0) === 0x80) place += direction;
   return place;
 }

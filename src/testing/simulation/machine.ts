@@ -18,8 +18,16 @@ export interface Machine {
   suspend(): void;
   wake(): void;
   die(): void;
+  /** What happens on it is told of at once, before anything that waited for it. */
+  watch(watcher: MachineWatcher): void;
   /** Somebody sets the wall clock. */
   setWallClock(byMs: number): void;
+}
+
+export interface MachineWatcher {
+  asleep?(): void;
+  awake?(): void;
+  died?(): void;
 }
 
 /** `rate` is how many of its seconds pass in one real second. */
@@ -32,6 +40,10 @@ export function simulatedMachine(
   let suspendedMs = 0;
   let suspendedAtMs = 0;
   let waiting: (() => void)[] = [];
+  const watchers: MachineWatcher[] = [];
+  const tell = (what: keyof MachineWatcher): void => {
+    for (const watcher of watchers) watcher[what]?.();
+  };
 
   const monotonicMs = (): number => {
     const real = state === 'suspended' ? suspendedAtMs : time.nowMs();
@@ -83,13 +95,17 @@ export function simulatedMachine(
       if (state === 'awake') run();
       else if (state !== 'dead') waiting.push(run);
     },
+    watch: (watcher) => void watchers.push(watcher),
     freeze() {
-      if (state === 'awake') state = 'frozen';
+      if (state !== 'awake') return;
+      state = 'frozen';
+      tell('asleep');
     },
     suspend() {
       if (state !== 'awake') return;
       state = 'suspended';
       suspendedAtMs = time.nowMs();
+      tell('asleep');
     },
     wake() {
       if (state === 'dead' || state === 'awake') return;
@@ -97,12 +113,15 @@ export function simulatedMachine(
       state = 'awake';
       const due = waiting;
       waiting = [];
+      tell('awake');
       for (const run of due)
         time.at(time.nowMs(), () => (state === 'awake' ? run() : void waiting.push(run)));
     },
     die() {
+      if (state === 'dead') return;
       state = 'dead';
       waiting = [];
+      tell('died');
     },
     setWallClock(byMs) {
       wallOffsetMs += byMs;

@@ -2,11 +2,12 @@
  * What must always hold, as seen by somebody who sees all machines and the true time at once. Each violation is
  * an error whose message begins with the promise that was broken.
  */
-import { stopWorkMs } from '../../src/protocol/lease.ts';
-import { lease, type SimulatedAgent, slot } from './agent.ts';
+import { stopWorkMs } from '../../protocol/lease.ts';
+import type { LeaseTiming, SimulatedAgent } from './agent.ts';
 import type { Execution } from './arbiter.ts';
+import { slot } from './named-work.ts';
 
-interface RowView {
+export interface RowView {
   readonly agentId: string;
   readonly token: bigint;
   readonly ended: boolean;
@@ -20,14 +21,21 @@ export interface Invariants {
   executed(execution: Execution): void;
   /** After a failover: what the new primary knows. */
   resetView(rows: readonly { instance: string; agent_id: string; token: string; ended: boolean }[]): void;
+  /** What the arbiter has granted for this name. */
+  viewOf(instance: string): RowView | undefined;
 }
 
-export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: string) => void): Invariants {
+export function invariants(
+  agents: readonly SimulatedAgent[],
+  lease: LeaseTiming,
+  onEvent: (kind: string) => void,
+): Invariants {
   const highestUsed = new Map<string, bigint>();
   const view = new Map<string, RowView>();
   let highestGranted = 0n;
 
-  const alive = (agent: SimulatedAgent) => !agent.machine.isDead && agent.ended === 'no';
+  const alive = ({ machine, ended }: SimulatedAgent) =>
+    !machine.isDead && (ended === 'no' || ended === 'leaving');
 
   /** A resource that remembers the highest token it was shown, and whoever acts shows its own. */
   function use(resource: string, token: bigint, who: string): void {
@@ -72,13 +80,13 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
   }
 
   function checkSlot(): void {
-    const holders = agents.filter((agent) => alive(agent) && agent.slotToken() !== undefined);
+    const holders = agents.filter((agent) => alive(agent) && agent.slot.token() !== undefined);
     if (holders.length > 1) {
       throw new Error(
         `P1: ${holders.map(({ agentId }) => agentId).join(' and ')} hold ${slot} at the same time`,
       );
     }
-    const token = holders[0]?.slotToken();
+    const token = holders[0]?.slot.token();
     if (holders[0] && token !== undefined) use(slot, token, holders[0].agentId);
   }
 
@@ -94,7 +102,7 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     for (const agent of agents) {
       if (agent.instance !== instance || !alive(agent) || agent.keeper.membership?.token !== row.token)
         continue;
-      if (agent.agentId === by || agent.partitioned || !agent.machine.isAwake) continue;
+      if (agent.agentId === by || agent.network !== 'whole' || !agent.machine.isAwake) continue;
       if (nowMs - agent.troubledUntilMs > lease.ttlMs + 600) {
         throw new Error(
           `P9: ${agent.agentId} lost its name to ${by}, although only the arbiter had been away`,
@@ -129,6 +137,11 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
     view.set(instance, { ...row, leaseUntilMs: Math.max(row.leaseUntilMs ?? 0, startedMs + lease.ttlMs) });
   }
 
+  function claimExecuted({ rows }: Execution): void {
+    const { answers = [] } = rows[0]?.answer as { answers?: { token?: string }[] };
+    for (const { token } of answers) if (token) granted(BigInt(token));
+  }
+
   return {
     check(nowMs) {
       for (const agent of agents) {
@@ -154,7 +167,9 @@ export function invariants(agents: readonly SimulatedAgent[], onEvent: (kind: st
       else if (text.includes('lease_acquire') && row?.outcome === 'granted')
         granted(BigInt(String(row.token)));
       else if (text.includes('member_heartbeat')) heartbeatExecuted(execution);
+      else if (text.includes('event_claim')) claimExecuted(execution);
     },
+    viewOf: (instance) => view.get(instance),
     resetView(rows) {
       view.clear();
       for (const { instance, agent_id, token, ended } of rows) {

@@ -3,10 +3,10 @@
  * are checked after every event, and at the end everything must have settled.
  */
 import { createHash } from 'node:crypto';
-import { LeaseKeeper } from '../../src/members/lease-keeper.ts';
-import { simulatedMachine } from '../../src/testing/simulation/machine.ts';
-import { seededRandom } from '../../src/testing/simulation/random.ts';
-import { type VirtualTime, virtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import { LeaseKeeper } from '../../members/lease-keeper.ts';
+import { simulatedMachine } from './machine.ts';
+import { seededRandom } from './random.ts';
+import { type VirtualTime, virtualTime } from './virtual-time.ts';
 import { type KeeperFactory, lease, type SimulatedAgent, startAgent } from './agent.ts';
 import { type MessageFault, type SimulatedArbiter, simulatedArbiter } from './arbiter.ts';
 import type { SimulatedDatabase } from './database.ts';

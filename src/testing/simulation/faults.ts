@@ -1,5 +1,5 @@
 /** The faults of a simulation: what each does, and how a seed strings them together. */
-import type { Random } from '../../src/testing/simulation/random.ts';
+import type { Random } from './random.ts';
 import { lease, type SimulatedAgent } from './agent.ts';
 import { type MessageFault, messageFaults } from './arbiter.ts';
 import type { World } from './world.ts';

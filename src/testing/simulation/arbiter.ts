@@ -3,11 +3,11 @@
  * before they were executed, or executed with their answer lost; a server that is frozen, restarted, or replaced
  * by a standby that had not received everything.
  */
-import type { Query } from '../../src/database/arbiter.ts';
-import { HoldfastError } from '../../src/support/errors.ts';
-import type { Machine } from '../../src/testing/simulation/machine.ts';
-import type { Random } from '../../src/testing/simulation/random.ts';
-import type { VirtualTime } from '../../src/testing/simulation/virtual-time.ts';
+import type { Query } from '../../database/arbiter.ts';
+import { HoldfastError } from '../../support/errors.ts';
+import type { Machine } from './machine.ts';
+import type { Random } from './random.ts';
+import type { VirtualTime } from './virtual-time.ts';
 import type { SimulatedDatabase } from './database.ts';
 
 export const messageFaults = [
@@ -24,8 +24,10 @@ export type MessageFault = (typeof messageFaults)[number];
 export interface Caller {
   readonly agentId: string;
   readonly machine: Machine;
-  /** Cut off from the arbiter. */
-  partitioned: boolean;
+  /** What the network lets through: everything, nothing, or its requests and no answer. */
+  network: 'whole' | 'cut' | 'deaf';
+  /** Somebody notified on that channel. Only a hint: it may be late, or lost. */
+  notified?(channel: string): void;
 }
 
 export interface Execution {
@@ -38,6 +40,8 @@ export interface Execution {
   readonly atMs: number;
 }
 
+const lostHints = 0.2;
+
 interface Request {
   readonly caller: Caller;
   readonly text: string;
@@ -47,6 +51,8 @@ interface Request {
 
 export interface SimulatedArbiter {
   queryFor(caller: Caller): Query;
+  /** What its clock shows. */
+  nowMs(): number;
   readonly timeline: number;
   readonly isUp: boolean;
   freeze(): void;
@@ -64,6 +70,10 @@ export function simulatedArbiter(options: {
   time: VirtualTime;
   random: Random;
   database: SimulatedDatabase;
+  /** What its clock shows at first. */
+  epochMs: number;
+  /** Who listens. */
+  listeners(): Iterable<Caller>;
   /** The fault that the next message of this caller suffers, if any. */
   nextFault(caller: Caller): MessageFault | undefined;
   onExecution(execution: Execution): void | Promise<void>;
@@ -71,7 +81,7 @@ export function simulatedArbiter(options: {
   const { time, random, database } = options;
   let state: 'up' | 'frozen' | 'down' = 'up';
   let timeline = 1;
-  let clockOffsetMs = 1_700_000_000_000;
+  let clockOffsetMs = options.epochMs;
   /** Rises when the server ends: what belongs to an earlier life is not executed. */
   let life = 0;
   let queue: (() => void)[] = [];
@@ -83,18 +93,30 @@ export function simulatedArbiter(options: {
 
   function reply(request: Request, result: Record<string, unknown>[] | Error, delayMs = latencyMs()): void {
     time.at(time.nowMs() + delayMs, () => {
-      if (!request.caller.partitioned) request.caller.machine.deliver(() => request.answer(result));
+      if (request.caller.network === 'whole')
+        request.caller.machine.deliver(() => request.answer(result));
     });
+  }
+
+  function notify(channels: ReadonlySet<string>): void {
+    if (channels.size === 0) return;
+    for (const listener of options.listeners()) {
+      if (random.chance(lostHints)) continue;
+      time.at(time.nowMs() + latencyMs(), () => {
+        if (listener.network !== 'whole') return;
+        for (const channel of channels) listener.machine.deliver(() => listener.notified?.(channel));
+      });
+    }
   }
 
   async function execute(request: Request, startedMs: number, fault?: MessageFault): Promise<void> {
     connected.delete(request);
     let result: Record<string, unknown>[] | Error;
     try {
-      result = await database.run(request.text, request.values, {
-        nowMs: clockOffsetMs + startedMs,
-        timeline,
-      });
+      const at = { nowMs: clockOffsetMs + startedMs, timeline };
+      const { rows, notified } = await database.run(request.text, request.values, at);
+      result = rows;
+      notify(notified);
       const { caller, text, values } = request;
       await options.onExecution({ caller, text, values, rows: result, startedMs, atMs: time.nowMs() });
     } catch (error) {
@@ -105,7 +127,7 @@ export function simulatedArbiter(options: {
   }
 
   function arrive(request: Request, fault: MessageFault | undefined): void | Promise<void> {
-    if (request.caller.partitioned) return;
+    if (request.caller.network === 'cut') return;
     if (state === 'down') return reply(request, away('connection refused'));
     connected.add(request);
     if (state === 'frozen') {
@@ -126,7 +148,7 @@ export function simulatedArbiter(options: {
   }
 
   function send(request: Request): void {
-    if (request.caller.partitioned) return;
+    if (request.caller.network === 'cut') return;
     const fault = options.nextFault(request.caller);
     if (fault === 'lost before execution') return;
     if (fault === 'reset') {
@@ -163,6 +185,7 @@ export function simulatedArbiter(options: {
           };
           send({ caller, text, values, answer });
         }),
+    nowMs: () => clockOffsetMs + time.nowMs(),
     get timeline() {
       return timeline;
     },
