@@ -5,14 +5,22 @@
 import { writeFile } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { contenders, type DelayResult, duesPerSecond, measureDelays, processesOfEach } from './delay.ts';
+import { type CronResult, cronContenders, measureCron } from './cron.ts';
+import {
+  type ContenderSettings,
+  contenders,
+  type DelayResult,
+  duesPerSecond,
+  measureDelays,
+  processesOfEach,
+} from './delay.ts';
 import { ms, table } from './figures.ts';
 import { type IdleResult, measureIdle } from './idle.ts';
 import { type PeerSettings, versionOf } from './peers.ts';
 import { type BenchServer, startBenchServer } from './server.ts';
 import { measureThroughput, type ThroughputResult } from './throughput.ts';
 
-const parts = ['delay', 'throughput', 'idle'] as const;
+const parts = ['delay', 'throughput', 'idle', 'cron'] as const;
 const targets = { medianMs: 10, p99Ms: 100, perSecond: 1_000, idleTolerance: 0.1 };
 const peerNames: readonly PeerSettings['kind'][] = ['pg-boss', 'graphile-worker'];
 
@@ -20,14 +28,20 @@ const { values: options } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     json: { type: 'string' },
-    only: { type: 'string', multiple: true, default: [...parts] },
+    only: { type: 'string', multiple: true, default: ['delay', 'throughput', 'idle'] },
     rounds: { type: 'string' },
+    minutes: { type: 'string', default: '3' },
     rate: { type: 'string', default: '1500' },
   },
 });
+const unknown = options.only.filter((part) => !(parts as readonly string[]).includes(part));
+if (unknown.length > 0) {
+  console.error(`--only ${unknown.join(', ')}: there are ${parts.join(', ')}.`);
+  process.exit(2);
+}
 const sizes = options.quick
-  ? { rounds: 1, roundSeconds: 3, loadSeconds: 4, idleSeconds: 5 }
-  : { rounds: 5, roundSeconds: 4, loadSeconds: 10, idleSeconds: 15 };
+  ? { rounds: 1, roundSeconds: 2, loadSeconds: 3, idleSeconds: 3 }
+  : { rounds: 5, roundSeconds: 3, loadSeconds: 10, idleSeconds: 15 };
 const rounds = Number(options.rounds ?? sizes.rounds);
 const perSecond = Number(options.rate);
 const wants = (part: (typeof parts)[number]): boolean => options.only.includes(part);
@@ -36,6 +50,9 @@ const problems: string[] = [];
 const expect = (isMet: boolean, problem: string): void => {
   if (!isMet) problems.push(problem);
 };
+
+const isInstalled = ({ settings }: { settings: ContenderSettings }): boolean =>
+  settings.kind === 'holdfast' || versionOf(settings.kind) !== undefined;
 
 const say = (text = ''): void => console.log(text);
 const heading = (text: string): void => say(`\n${text}\n${'-'.repeat(text.length)}`);
@@ -110,13 +127,32 @@ async function delays(server: BenchServer): Promise<DelayResult[]> {
   return results;
 }
 
+async function byCron(server: BenchServer, minutes: number): Promise<CronResult[]> {
+  heading("By each one's own cron, at the full minute");
+  const results = await measureCron(server, cronContenders.filter(isInstalled), minutes);
+  say(
+    table(
+      ['', 'woken by', 'started', 'least', 'median', 'max'],
+      results.map(({ name, by, delay, samplesMs }) => [
+        name,
+        by,
+        `${delay.count} of ${minutes}`,
+        ms(Math.min(...samplesMs)),
+        ms(delay.medianMs),
+        ms(delay.maxMs),
+      ]),
+    ),
+  );
+  return results;
+}
+
 async function throughput(server: BenchServer): Promise<ThroughputResult[]> {
   heading('Claimed, run and finished');
   say(
     `${processesOfEach} agents, ${perSecond} definitions that are each due every second; the work is nothing`,
   );
   const results: ThroughputResult[] = [];
-  for (const spread of [false, true])
+  for (const spread of options.quick ? [true] : [false, true])
     results.push(await measureThroughput(server, { perSecond, seconds: sizes.loadSeconds, spread }));
   const row = (name: string, value: (result: ThroughputResult) => string) => [name, ...results.map(value)];
   const listed = (counts: Readonly<Record<string, number>>) =>
@@ -232,6 +268,7 @@ try {
     machine,
     quick: options.quick,
     delay: wants('delay') ? await delays(server) : [],
+    cron: wants('cron') ? await byCron(server, Number(options.minutes)) : [],
     throughput: wants('throughput') ? await throughput(server) : [],
     idle: wants('idle') ? await idle(server) : [],
     problems,

@@ -55,6 +55,7 @@ interface Turn {
 
 /** Between the start of the processes and the first due moment: a heartbeat tells an agent who the others are. */
 const settleMs = 1_200;
+const settlePeerMs = 400;
 const startMs = 1_600;
 /** A poll of two seconds may bring the last one so much later. */
 const stragglersMs = 5_000;
@@ -76,7 +77,7 @@ export async function measureDelays(
       };
     }),
   );
-  for (const { contender, url } of entries) await prepare(contender.settings, url);
+  await Promise.all(entries.map(({ contender, url }) => prepare(contender.settings, url)));
   for (let round = 1; round <= options.rounds; round++) {
     for (const { contender, database, url, turns } of entries) {
       const count = () => server.statements(database);
@@ -93,7 +94,7 @@ export async function measureDelays(
 }
 
 /** Peers make their tables when they start for the first time; that is no part of any round. */
-async function prepare(settings: ContenderSettings, url: string): Promise<void> {
+export async function prepare(settings: ContenderSettings, url: string): Promise<void> {
   if (settings.kind === 'holdfast') return;
   const group = startGroup('peer-worker.ts');
   try {
@@ -141,7 +142,7 @@ async function turnOfPeer(
   const group = startGroup('peer-worker.ts');
   try {
     await group.ask('start', (): PeerOrder => ({ url, settings }));
-    const fromMs = nextSecond(Date.now() + settleMs);
+    const fromMs = nextSecond(Date.now() + settlePeerMs);
     const duesMs = ticksBetween(fromMs, fromMs + seconds * 1_000);
     await group.askOne('schedule', duesMs);
     const { samples, statements } = await watch(group, duesMs, count);

@@ -24,16 +24,20 @@ function percentile(sorted: readonly number[], share: number): number {
 
 export const ms = (value: number): string => `${value.toFixed(value < 100 ? 1 : 0)} ms`;
 
-/** The first column to the left, the others to the right. */
+/** Words to the left, figures to the right: a column of figures has one in every row. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const lines = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)));
+  const columns = head.map((_, column) => ({
+    width: Math.max(...lines.map((line) => (line[column] ?? '').length)),
+    isOfFigures: rows.every((row) => /^\d/.test(row[column] ?? '')),
+  }));
   return lines
     .map((line) =>
-      line
-        .map((cell, column) =>
-          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
-        )
+      columns
+        .map(({ width, isOfFigures }, column) => {
+          const cell = line[column] ?? '';
+          return isOfFigures ? cell.padStart(width) : cell.padEnd(width);
+        })
         .join('  ')
         .trimEnd(),
     )

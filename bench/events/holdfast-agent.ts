@@ -57,6 +57,7 @@ const statementKinds: readonly (readonly [string, RegExp])[] = [
 ];
 
 const statements: Record<string, number> = {};
+const answered = new Set<string>();
 const claims: Record<string, number> = {};
 const notices: string[] = [];
 const samples: StartSample[] = [];
@@ -74,6 +75,7 @@ function counted(query: Query): Query {
     add(statements, kind);
     const sentMs = wallMs();
     const rows = await query<Row>(text, values, options);
+    answered.add(kind);
     if (kind === 'claim') {
       const [row] = rows as { answer?: { answers?: ClaimAnswer[] } }[];
       for (const answer of row?.answer?.answers ?? []) {
@@ -181,7 +183,7 @@ function startAgent({ url, instance, revision, workload }: AgentOrder): Agent {
 /** Until all definitions are known to the arbiter and the other members to this agent. */
 async function untilReady(): Promise<void> {
   const deadlineMs = systemClock.monotonicMs() + slowestDefinitionMs;
-  while (!statements.define || !statements.members) {
+  while (!answered.has('define') || !answered.has('members')) {
     if (systemClock.monotonicMs() > deadlineMs) throw new Error(`not ready: ${notices.join('; ')}`);
     await systemClock.sleep(20);
   }
@@ -189,7 +191,7 @@ async function untilReady(): Promise<void> {
 
 answerQuestions({
   async start(order: AgentOrder) {
-    keepsSamples = order.workload.kind === 'ticks';
+    keepsSamples = order.workload.kind === 'ticks' || order.workload.kind === 'minutes';
     agent = startAgent(order);
     await untilReady();
   },

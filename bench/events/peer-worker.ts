@@ -9,13 +9,15 @@ export interface PeerOrder {
   readonly settings: PeerSettings;
 }
 
+const minuteMs = 60_000;
 const samples: StartSample[] = [];
 let peer: OpenPeer | undefined;
 
 answerQuestions({
   async start({ settings, url }: PeerOrder) {
     peer = await openPeer(settings, url, (dueMs) => {
-      samples.push({ dueMs, startedMs: wallMs() });
+      const startedMs = wallMs();
+      samples.push({ dueMs: dueMs ?? startedMs - (startedMs % minuteMs), startedMs });
     });
   },
   schedule: (duesMs: number[]) => peer?.schedule(duesMs),

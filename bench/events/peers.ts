@@ -6,8 +6,15 @@ import { dirname, join } from 'node:path';
 const load = createRequire(import.meta.url);
 
 export type PeerSettings =
-  | { readonly kind: 'pg-boss'; readonly pollSeconds: number }
-  | { readonly kind: 'graphile-worker'; readonly pollMs: number };
+  | {
+      readonly kind: 'pg-boss';
+      readonly pollSeconds: number;
+      /** How often it looks whether a cron schedule is due. Left out: its defaults. */
+      readonly cronSeconds?: number;
+      /** Has one job made at every full minute, by its own cron. */
+      readonly minutes?: boolean;
+    }
+  | { readonly kind: 'graphile-worker'; readonly pollMs: number; readonly minutes?: boolean };
 
 export interface OpenPeer {
   /** Puts jobs in that are due at these moments. */
@@ -28,15 +35,16 @@ export function versionOf(name: PeerSettings['kind']): string | undefined {
 export function openPeer(
   settings: PeerSettings,
   url: string,
-  onStart: (dueMs: number) => void,
+  onStart: (dueMs: number | undefined) => void,
 ): Promise<OpenPeer> {
   return settings.kind === 'pg-boss'
-    ? openPgBoss(settings.pollSeconds, url, onStart)
-    : openGraphileWorker(settings.pollMs, url, onStart);
+    ? openPgBoss(settings, url, onStart)
+    : openGraphileWorker(settings, url, onStart);
 }
 
 interface Tick {
-  readonly dueMs: number;
+  /** Of one that cron has made, nothing but its start is known. */
+  readonly dueMs?: number;
 }
 const queue = 'tick';
 
@@ -48,22 +56,29 @@ interface PgBoss {
   start(): Promise<unknown>;
   createQueue(name: string): Promise<void>;
   work(name: string, options: object, handler: (jobs: { data: Tick }[]) => Promise<void>): Promise<string>;
+  schedule(name: string, cron: string, data: Tick): Promise<void>;
   insert(name: string, jobs: { data: Tick; startAfter: Date }[]): Promise<unknown>;
 }
 
 async function openPgBoss(
-  pollSeconds: number,
+  { pollSeconds, cronSeconds, minutes }: Extract<PeerSettings, { kind: 'pg-boss' }>,
   url: string,
-  onStart: (dueMs: number) => void,
+  onStart: (dueMs: number | undefined) => void,
 ): Promise<OpenPeer> {
   const { PgBoss } = load('pg-boss') as { PgBoss: new (options: object) => PgBoss };
-  const boss = new PgBoss({ connectionString: url });
+  const boss = new PgBoss({
+    connectionString: url,
+    ...(cronSeconds === undefined
+      ? {}
+      : { cronMonitorIntervalSeconds: cronSeconds, cronWorkerIntervalSeconds: cronSeconds }),
+  });
   boss.on('error', (error) => console.error(`pg-boss: ${error.message}`));
   await boss.start();
   await boss.createQueue(queue);
   await boss.work(queue, { batchSize: jobsAtOnce, pollingIntervalSeconds: pollSeconds }, async (jobs) => {
     for (const { data } of jobs) onStart(data.dueMs);
   });
+  if (minutes) await boss.schedule(queue, '* * * * *', {});
   return {
     async schedule(duesMs) {
       await boss.insert(
@@ -84,9 +99,9 @@ interface GraphileModule {
 }
 
 async function openGraphileWorker(
-  pollMs: number,
+  { pollMs, minutes }: Extract<PeerSettings, { kind: 'graphile-worker' }>,
   url: string,
-  onStart: (dueMs: number) => void,
+  onStart: (dueMs: number | undefined) => void,
 ): Promise<OpenPeer> {
   const { run, Logger } = load('graphile-worker') as GraphileModule;
   const runner = await run({
@@ -95,7 +110,7 @@ async function openGraphileWorker(
     noHandleSignals: true,
     logger: new Logger(() => () => undefined),
     taskList: { [queue]: async ({ dueMs }: Tick) => onStart(dueMs) },
-    crontab: '',
+    crontab: minutes ? `* * * * * ${queue}` : '',
   });
   return {
     async schedule(duesMs) {

@@ -3,6 +3,7 @@
  * nothing; and what each costs in statements and in processor time. What is counted as done is what the ledger says.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Query } from '../../src/database/arbiter.ts';
 import { type Summary, summary } from './figures.ts';
 import type { AgentCounts, AgentOrder } from './holdfast-agent.ts';
 import { startGroup } from './processes.ts';
@@ -45,8 +46,9 @@ interface Reading {
   readonly agentsMs: number;
 }
 
-const startMs = 5_000;
+const startMs = 3_500;
 const warmUpMs = 2_000;
+const workOffMs = 15_000;
 
 export async function measureThroughput(
   server: BenchServer,
@@ -83,12 +85,29 @@ export async function measureThroughput(
     const before = await read();
     await delay(untilMs - Date.now());
     const after = await read();
-    await delay(1_500); // the others look at the last ones, and results arrive
-    const ledger = await withArbiter(url, ({ query }) => readLedger(query, before.atMs, after.atMs, fromMs));
+    const ledger = await withArbiter(url, async ({ query }) => {
+      await untilWorkedOff(query, offeredOf(options));
+      return readLedger(query, before.atMs, after.atMs, fromMs);
+    });
     await group.ask('stop');
     return resultOf(options, before, after, ledger);
   } finally {
     await group.end();
+  }
+}
+
+const offeredOf = ({ perSecond, seconds }: { perSecond: number; seconds: number }): number =>
+  perSecond * (warmUpMs / 1_000 + seconds);
+
+/** What was due is in the ledger and has ended, or it takes too long: then the figures say so. */
+async function untilWorkedOff(query: Query, offered: number): Promise<void> {
+  const deadlineMs = Date.now() + workOffMs;
+  while (Date.now() < deadlineMs) {
+    const [row] = await query<{ ended: number }>(
+      `select coalesce(sum(dues), 0)::int as ended from holdfast.occurrence where state = 'done'`,
+    );
+    if ((row?.ended ?? 0) >= offered) return;
+    await delay(200);
   }
 }
 
@@ -101,7 +120,7 @@ interface LedgerReading {
 }
 
 async function readLedger(
-  query: Parameters<Parameters<typeof withArbiter>[1]>[0]['query'],
+  query: Query,
   afterMs: number,
   untilMs: number,
   fromMs: number,
@@ -137,7 +156,7 @@ function resultOf(
   const each = (value: number) => value / Math.max(1, ended);
   const statements = differences(before.counts.statements, after.counts.statements);
   const all = Object.values(statements).reduce((sum, one) => sum + one, 0);
-  const offered = perSecond * (warmUpMs / 1_000 + seconds);
+  const offered = offeredOf({ perSecond, seconds });
   return {
     shape: spread ? 'spread over the second' : 'all at the same moment',
     offeredPerSecond: perSecond,

@@ -13,11 +13,13 @@ export type Workload =
       readonly fromMs: number;
       readonly untilMs: number;
     }
+  /** Due at every full minute, by cron. */
+  | { readonly kind: 'minutes' }
   /** Due in half a year. */
   | { readonly kind: 'idle'; readonly count: number };
 
 /** The offsets from the full second at which something is due, in ms. */
-export const tickOffsetsMs = [0, 90, 210, 330, 470, 590, 710, 870];
+export const tickOffsetsMs = [0, 70, 190, 280, 410, 490, 620, 730, 840, 950];
 
 export function eventsOf(workload: Workload): EventSettings[] {
   switch (workload.kind) {
@@ -38,6 +40,8 @@ export function eventsOf(workload: Workload): EventSettings[] {
           { fromMs: workload.fromMs + offsetMs, untilMs: workload.untilMs },
         );
       });
+    case 'minutes':
+      return [event('minutes', { kind: 'cron', cron: '* * * * *' })];
     case 'idle': {
       const month = ((new Date().getUTCMonth() + 6) % 12) + 1;
       return Array.from({ length: workload.count }, (_, index) =>

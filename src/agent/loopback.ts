@@ -3,10 +3,11 @@
  * renew and to finish a run, and whether it may run an event that its own scheduler has fired.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { excerptOf } from '../events/execution/excerpt.ts';
+import type { RunOrder } from '../events/execution/execution.ts';
 import type { GateResult } from '../events/execution/gate.ts';
 import type { GateAnswer } from '../events/gate-desk.ts';
-import type { RunOrder } from '../events/execution/execution.ts';
 
 export interface LoopbackApi {
   /** For how long the lease of this run is proved from now; undefined: it is not this agent's (any more). */
@@ -26,28 +27,39 @@ export interface Loopback {
 interface Answer {
   readonly status: number;
   readonly body: object;
+  /** The run that is the asker's from now on. */
+  readonly granted?: string;
 }
 
 const bodyLimitBytes = 65_536;
-/** Of a result that an application reports. */
-const resultLimit = 4_096;
 
+/** On the loopback interface alone, at a port of its own: nobody on another host can even try. */
 export async function openLoopback(secret: string, api: LoopbackApi): Promise<Loopback> {
-  const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (request, response) => {
-    void answerTo(request, secret, api)
-      .catch((error: Error) => ({ status: 500, body: { error: error.message } }))
-      .then(({ status, body }) => {
-        response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-        response.end(`${JSON.stringify(body)}\n`);
+  const server = createServer(
+    { requestTimeout: 10_000, headersTimeout: 5_000 },
+    async (request, response) => {
+      const { status, body, granted } = await answerTo(request, secret, api).catch((error: Error) =>
+        refused(500, error.message),
+      );
+      if (granted !== undefined && response.destroyed) {
+        // It waited no longer, so it does not know: nobody works on the run.
+        api.finish(granted, {
+          outcome: 'lost',
+          reason: 'the application had gone when told yes',
+          result: null,
+        });
+        return;
+      }
+      response.writeHead(status, {
+        'content-type': 'application/json',
+        'cache-control': 'no-store',
+        ...(status === 405 ? { allow: 'POST' } : {}),
       });
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const address = server.address();
+      response.end(`${JSON.stringify(body)}\n`);
+    },
+  );
   return {
-    url: `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`,
+    url: `http://127.0.0.1:${await listening(server)}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -56,11 +68,21 @@ export async function openLoopback(secret: string, api: LoopbackApi): Promise<Lo
   };
 }
 
+function listening(server: Server): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      resolve(typeof address === 'object' && address ? address.port : 0);
+    });
+  });
+}
+
 async function answerTo(request: IncomingMessage, secret: string, api: LoopbackApi): Promise<Answer> {
   if (!isAuthorized(request.headers.authorization, secret))
     return refused(401, 'the secret of this agent is missing or wrong (HOLDFAST_AGENT_SECRET)');
-  const [, kind, name = '', verb] = (request.url ?? '').split('?')[0]?.split('/') ?? [];
-  const route = `${kind}/${verb}`;
+  const [, kind, name = '', ...verb] = (request.url ?? '').split('?')[0]?.split('/') ?? [];
+  const route = `${kind}/${verb.join('/')}`;
   if (!['runs/renew', 'runs/finish', 'events/ask'].includes(route)) return refused(404, 'no such address');
   if (request.method !== 'POST') return refused(405, 'POST it');
   const body = await bodyOf(request);
@@ -89,7 +111,10 @@ async function ask(event: string, api: LoopbackApi): Promise<Answer> {
     case 'unknown':
       return refused(404, `no event of this name is run by asking: ${event}`);
     case 'away':
-      return { status: 503, body: { error: 'away', reason: 'the arbiter does not answer, so nobody may start' } };
+      return {
+        status: 503,
+        body: { error: 'away', reason: 'the arbiter does not answer, so nobody may start' },
+      };
     case 'no':
       return { status: 200, body: { run: false, reason: answer.reason } };
     case 'yes': {
@@ -100,6 +125,7 @@ async function ask(event: string, api: LoopbackApi): Promise<Answer> {
         return { status: 200, body: { run: false, reason: 'the lease ran out in the meantime' } };
       return {
         status: 200,
+        granted: token,
         body: {
           run: true,
           token,
@@ -121,15 +147,15 @@ function isAuthorized(header: string | undefined, secret: string): boolean {
   return timingSafeEqual(digest(header ?? ''), digest(`Bearer ${secret}`));
 }
 
+/** Undefined where there is too much of it. Read to its end all the same, or the answer would not get through. */
 async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > bodyLimitBytes) return undefined;
-    chunks.push(chunk);
+    if (size <= bodyLimitBytes) chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return size <= bodyLimitBytes ? Buffer.concat(chunks).toString('utf8') : undefined;
 }
 
 function decoded(text: string): string | undefined {
@@ -148,8 +174,11 @@ function gateResultOf(body: string): GateResult | string {
   } catch (error) {
     return `the body is not JSON: ${(error as Error).message}`;
   }
-  const { outcome, reason, result } = (given ?? {}) as Record<string, unknown>;
+  const { outcome, reason = null, result = null } = (given ?? {}) as Record<string, unknown>;
   if (outcome !== 'succeeded' && outcome !== 'failed') return '"outcome" must be succeeded or failed';
-  const text = (value: unknown) => (typeof value === 'string' ? value.slice(0, resultLimit) : null);
-  return { outcome, reason: text(reason), result: text(result) };
+  if (!isTextOrNull(reason)) return '"reason" must be a text';
+  if (!isTextOrNull(result)) return '"result" must be a text';
+  return { outcome, reason: excerptOf(reason ?? ''), result: excerptOf(result ?? '') };
 }
+
+const isTextOrNull = (value: unknown): value is string | null => value === null || typeof value === 'string';

@@ -3,11 +3,9 @@
  * put it there, or an occurrence that anybody may claim and nobody does. Either means that no agent does its work.
  */
 import { type EventTotals, type EventView, overdueAfterMs } from '../events/administration.ts';
+import { gatePatienceMs } from '../events/due-watch.ts';
 import { openCalendar } from '../protocol/calendar/calendar.ts';
 import type { CalendarSettings } from '../settings/index.ts';
-
-/** An application that asks by itself is given this long, see the event manager. */
-const gatePatienceMs = 60_000;
 
 interface Cursor {
   readonly cursorMs: number;

@@ -15,7 +15,7 @@ export interface PreviewInput {
 }
 
 /** The first moments that are due at `fromMs` or later. */
-export function previewDues({ settings, fromMs, count }: PreviewInput): Due[] {
+function previewDues({ settings, fromMs, count }: PreviewInput): Due[] {
   const calendar = settings.calendar && openCalendar(settings.calendar);
   const dues: Due[] = [];
   let dueMs = calendar?.next(fromMs - 1);
@@ -42,9 +42,9 @@ export function previewJson(input: PreviewInput) {
 }
 
 const dstNotes = {
-  moved: 'DST: its time does not exist, so after the gap',
-  first: 'DST: first of two passes',
-  second: 'DST: second of two passes',
+  moved: 'DST: moved past gap',
+  first: 'DST: first pass',
+  second: 'DST: second pass',
 } as const;
 
 const offsetOf = (local: string): string => /([+-][\d:]+)$/.exec(local)?.[1] ?? '';
@@ -53,7 +53,7 @@ function noteOf(due: Due, before: Due | undefined): string {
   if (due.dst) return styled('yellow', dstNotes[due.dst]);
   const [offset, offsetBefore] = [offsetOf(due.local), before && offsetOf(before.local)];
   return offsetBefore !== undefined && offsetBefore !== offset
-    ? styled('dim', `DST: clocks changed from ${offsetBefore}`)
+    ? styled('dim', `DST: was ${offsetBefore}`)
     : '';
 }
 

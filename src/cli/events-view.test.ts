@@ -56,7 +56,7 @@ const textOf = (event: EventView, width?: number) => eventsText({ nowMs, events:
 
 test('the table says when and where an event runs, how it ended last and when it is due next in its zone', () => {
   assert.deepEqual(textOf(eventOf(nightly, { last })).split('\n'), [
-    'event             schedule                         on   last                      next                              state',
+    'event             schedule                         on   last                      next                             state',
     'nightly-invoices  daily at 02:00 Europe/Amsterdam  one  failed 9h ago, took 3.2s  2027-01-03 02:00+01:00 (in 13h)  idle',
   ]);
 });

@@ -10,7 +10,7 @@ const weekdays = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'];
 const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
 /** `daily at 02:00`, without the time zone. */
-export function scheduleInWords(schedule: EventSchedule): string {
+function scheduleInWords(schedule: EventSchedule): string {
   switch (schedule.kind) {
     case 'every':
       return `every ${formatDuration(schedule.everyMs)}`;

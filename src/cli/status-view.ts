@@ -53,9 +53,9 @@ export function durabilityOf({
   const waits = synchronousNames !== '' && !['off', 'local'].includes(synchronousCommit);
   if (hidden) {
     const configured = waits
-      ? `commits wait for standbys (synchronous_standby_names = ${synchronousNames}), `
+      ? `commits wait for standbys (synchronous_standby_names = ${synchronousNames}); `
       : 'no commit waits for a standby (after a failover a run may happen twice), ';
-    const promise = `${configured}and which there are cannot be seen with this role: it needs pg_monitor`;
+    const promise = `${configured}which standbys there are cannot be seen with this role: it needs pg_monitor`;
     return { kind: 'hidden', standbys: [], promise };
   }
   const synchronous = waits ? namesOf(true) : [];

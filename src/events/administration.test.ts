@@ -64,7 +64,7 @@ async function joined(instance: string): Promise<Membership> {
     agentId: randomUUID(),
     provedDead: [],
     watched: null,
-    ttlMs: 60_000,
+    ttlMs: 600_000,
     state: 'up',
     facts: { host: 'h', agentPid: 1, address: null, pid: null, revision: 1, healthPage: null, reason: null },
   });

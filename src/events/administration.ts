@@ -13,9 +13,9 @@ import type { EventSettings } from '../settings/index.ts';
 export const builtInPrefix = 'holdfast-';
 
 export type OccurrenceOutcome = 'succeeded' | 'failed' | 'skipped' | 'missed' | 'abandoned';
-export type RunOutcome = 'succeeded' | 'failed' | 'lost' | 'handed over' | 'returned';
+type RunOutcome = 'succeeded' | 'failed' | 'lost' | 'handed over' | 'returned';
 
-export interface PauseView {
+interface PauseView {
   readonly atMs: number;
   readonly by: string;
   readonly reason: string;
@@ -55,7 +55,7 @@ export interface LastOccurrence {
   readonly durationMs: number | null;
 }
 
-export interface PlaceView {
+interface PlaceView {
   /** '' for what runs once in the cluster, else an instance. */
   readonly place: string;
   /** Every moment up to here is in the ledger. */

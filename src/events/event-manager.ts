@@ -81,6 +81,8 @@ export class EventManager {
   /** Monotonic: when something that waits may be claimed. */
   #waitingAtMs = Number.POSITIVE_INFINITY;
   #hasHint = false;
+  /** Takes on nothing any more, and ends what it has. */
+  #isClosing = false;
   #wake: () => void = () => undefined;
 
   constructor(options: EventManagerOptions) {
@@ -181,7 +183,7 @@ export class EventManager {
     const definition = this.#definitions.get(event);
     if (definition?.settings.run?.kind !== 'gate') return Promise.resolve({ outcome: 'unknown' });
     if (!this.#options.lease.mayAct()) return Promise.resolve({ outcome: 'away' });
-    if (!this.#options.isEligible())
+    if (!this.#takesWork())
       return Promise.resolve({ outcome: 'no', reason: 'this instance takes on no work' });
     return this.#gates.ask(definition);
   }
@@ -199,12 +201,13 @@ export class EventManager {
 
   /** Resolves when nothing runs here any more and all results are in the ledger, or when the signal is aborted. */
   async settled(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && (this.#runs.size > 0 || !this.#results.isEmpty))
-      await this.#options.clock.sleep(20, signal);
+    const isBusy = (): boolean => this.#runs.size > 0 || this.#claims.isBusy || !this.#results.isEmpty;
+    while (!signal.aborted && isBusy()) await this.#options.clock.sleep(20, signal);
   }
 
   /** Aborts what runs, reports it, ends. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     this.#runs.abortAll('aborted: its agent stops');
     const { clock } = this.#options;
     const limit = new AbortController();
@@ -215,24 +218,28 @@ export class EventManager {
     this.#wake();
   }
 
+  #takesWork(): boolean {
+    return !this.#isClosing && this.#options.isEligible();
+  }
+
   #step(): void {
-    const { lease, isEligible } = this.#options;
+    const { lease } = this.#options;
     this.#results.send();
     const member = lease.membership;
     if (!member || !lease.mayAct()) return;
     if (!this.#isDefined) this.#define(member);
     if (this.#seenChange !== this.#change) this.#readMembers();
     if (!this.#isDefined || this.#options.clock.monotonicMs() < this.#claims.notBeforeMs) return;
-    if (isEligible()) {
+    if (this.#takesWork()) {
       this.#collectDue();
       this.#readWaiting();
     }
-    this.#claims.send(member);
+    if (!this.#isClosing) this.#claims.send(member);
   }
 
   async #pause(): Promise<void> {
     if (this.#hasHint || this.#stop.signal.aborted) return;
-    const { clock, lease, isEligible } = this.#options;
+    const { clock, lease } = this.#options;
     const nowMs = clock.monotonicMs();
     const woken = new AbortController();
     this.#wake = () => woken.abort();
@@ -241,7 +248,7 @@ export class EventManager {
     const arbiterNowMs = this.#time.nowMs(nowMs);
     const dueAtMs = this.#watch.nextAtMs();
     // What is due while we may not act, or wait for an answer, is looked at when that changes: a hint says so.
-    if (lease.mayAct() && isEligible() && this.#isDefined && wakeAtMs === Number.POSITIVE_INFINITY) {
+    if (lease.mayAct() && this.#takesWork() && this.#isDefined && wakeAtMs === Number.POSITIVE_INFINITY) {
       if (dueAtMs !== undefined && arbiterNowMs !== undefined && !this.#claims.isFull)
         wakeAtMs = nowMs + dueAtMs - arbiterNowMs;
       if (!this.#busy.has('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waitingAtMs);
@@ -373,8 +380,8 @@ export class EventManager {
 
   #begin(definition: EventDefinition, grant: Grant, member: Membership): void {
     const { lease } = this.#options;
-    if (!lease.mayAct() || lease.membership?.token !== member.token) {
-      this.#results.giveBack(grant.token, 'granted when the lease was over');
+    if (this.#isClosing || !lease.mayAct() || lease.membership?.token !== member.token) {
+      this.#results.giveBack(grant.token, 'granted when its agent could not begin it any more');
       return;
     }
     this.#runs.start(definition, {

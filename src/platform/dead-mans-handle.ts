@@ -35,7 +35,7 @@ export interface DeadMansHandle {
   allowFor(ms: number): void;
   /**
    * Lets go, at once: the group is gone, and nobody is to be killed any more. Resolves when nothing of the
-   * handle is left, with whether it was the limit that ended the group.
+   * handle can act any more, with whether it was the limit that ended the group.
    */
   release(): Promise<{ readonly limitPassed: boolean }>;
 }

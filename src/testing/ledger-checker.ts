@@ -236,6 +236,7 @@ function wrongWith(
     return ['P3', `has tokens that do not rise: ${runs.map(({ token }) => token)}`];
   if (row.dues > 1 !== row.lastDueMs > row.dueMs || (row.dues > 1 && row.outcome !== 'missed'))
     return ['P2', `stands for ${row.dues} moments and is ${row.outcome ?? row.state}`];
+  if (row.rerunsLeft < 0) return ['P2', 'was run again more often than it may'];
   return implausible(row, runs);
 }
 

@@ -2,9 +2,10 @@
  * A run as a command on the instance's host, in a process group of its own. It may live only as long as the lease
  * is proved: every renewal allows it a little longer, and without one it is killed even if this agent is frozen.
  */
-import { type CommandRun, startCommand } from '../../platform/index.ts';
+import { type CommandResult, type CommandRun, startCommand } from '../../platform/index.ts';
 import type { Log } from '../../support/log.ts';
 import type { AppointmentChange } from '../appointments.ts';
+import { excerptLimitBytes, excerptOf } from './excerpt.ts';
 import type { Executor, WorkResult } from './execution.ts';
 import { environmentOf } from './order-facts.ts';
 
@@ -22,49 +23,63 @@ export interface CommandExecutorOptions {
   readonly log: Log;
 }
 
-const resultLimitBytes = 4_096;
+/** Time for a command to end by itself. Half of what there is: killing takes time too. */
+const graceMs = (stopWorkMs: number): number => Math.min(stopWorkMs / 2, 500);
 
 export function commandExecutor(options: CommandExecutorOptions): Executor {
   return (order, proof) => {
+    const token = String(order.token);
+    let recorded: number | undefined;
     let command: CommandRun | undefined;
     let aborted: string | undefined;
-    const stop = (): void => command?.stop({ because: aborted ?? '', graceMs: options.stopWorkMs / 2 });
+    const stop = (because: string): void => command?.stop({ because, graceMs: graceMs(options.stopWorkMs) });
 
     async function run(): Promise<WorkResult> {
       const started = await startCommand({
         command: options.command,
         directory: options.directory,
         environment: { ...options.environment(), ...environmentOf(order, options.appointment) },
-        outputLimitBytes: resultLimitBytes,
+        outputLimitBytes: excerptLimitBytes,
         allowForMs: proof.remainingMs(),
         beforeRun: async (pid) => {
+          recorded = pid;
           await options.recordGroup(pid);
           if (aborted !== undefined) throw new Error(aborted);
         },
+        onOutput: ({ line, fields }) =>
+          options.log.info({ event: order.event, token, ...(fields ? { fields } : {}) }, line),
         log: options.log,
       });
       command = started;
       // The start took a while: the lease may have been renewed meanwhile, or the run aborted.
       started.allowFor(proof.remainingMs());
-      if (aborted !== undefined) stop();
-      const { exit, output, killedBecause } = await started.finished;
-      options.forgetGroup(started.pid);
-      const result = output === '' ? null : output;
-      const reason = killedBecause ?? (exit.code === 0 ? null : `the command ${exit.description}`);
-      return { outcome: reason === null ? 'succeeded' : 'failed', reason, result };
+      if (aborted !== undefined) stop(aborted);
+      return judge(await started.finished, aborted);
     }
 
     return {
-      finished: run().catch((error: Error) => ({
-        outcome: 'failed',
-        reason: aborted ?? `the command could not be started: ${error.message}`,
-        result: null,
-      })),
+      finished: run()
+        .catch((error: Error): WorkResult => {
+          const reason = aborted ?? excerptOf(`the command could not be started: ${error.message}`);
+          return { outcome: 'failed', reason, result: null };
+        })
+        .finally(() => {
+          if (recorded !== undefined) options.forgetGroup(recorded);
+        }),
       abort(why) {
         aborted ??= why;
-        stop();
+        stop(aborted);
       },
       renewed: (remainingMs) => command?.allowFor(remainingMs),
     };
   };
+}
+
+function judge({ exit, output, killedBecause }: CommandResult, aborted: string | undefined): WorkResult {
+  const result = output === '' ? null : output;
+  // Nobody here asked for it: the lease was not proved in time, which is no failure of the command.
+  if (killedBecause !== undefined && aborted === undefined)
+    return { outcome: 'lost', reason: killedBecause, result };
+  const reason = killedBecause ?? (exit.code === 0 ? null : `the command ${exit.description}`);
+  return { outcome: reason === null ? 'succeeded' : 'failed', reason, result };
 }

@@ -3,9 +3,11 @@
  * application says. One that is silent is ended by its time-out, and all end with the instance.
  */
 import type { RunOrder, Work, WorkResult } from './execution.ts';
+import { onInstanceDeath } from './instance-death.ts';
 
 export interface GateResult {
-  readonly outcome: 'succeeded' | 'failed';
+  /** `lost`: nobody works on it, because nobody was told that it may. */
+  readonly outcome: 'succeeded' | 'failed' | 'lost';
   readonly reason: string | null;
   readonly result: string | null;
 }
@@ -21,13 +23,15 @@ export class Gate {
   open(order: RunOrder): Work {
     const token = String(order.token);
     const { promise, resolve } = Promise.withResolvers<WorkResult>();
+    const leave = onInstanceDeath(this.#instanceDied, () =>
+      end({ outcome: 'lost', reason: 'its instance died', result: null }),
+    );
     const end = (result: WorkResult): void => {
       if (this.#open.get(token) === end) this.#open.delete(token);
+      leave();
       resolve(result);
     };
     this.#open.set(token, end);
-    // Nobody else can run it: the other instances' schedulers were told no.
-    void this.#instanceDied().then(() => end({ outcome: 'lost', reason: 'its instance died', result: null }));
     return {
       finished: promise,
       abort: (why) => end({ outcome: 'failed', reason: why, result: null }),

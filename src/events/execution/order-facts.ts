@@ -19,7 +19,7 @@ export function headersOf(
     'holdfast-token': String(order.token),
     'holdfast-cause': order.cause,
     'holdfast-timeout-ms': String(order.timeoutMs),
-    'holdfast-lease-ms': String(Math.floor(proofMs)),
+    'holdfast-lease-ms': String(Math.max(0, Math.floor(proofMs))),
     'idempotency-key': idempotencyKey(order),
     ...(order.place === '' ? {} : { 'holdfast-place': order.place }),
     ...(appointment === undefined ? {} : { 'holdfast-appointment': appointment }),

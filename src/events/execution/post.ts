@@ -9,7 +9,9 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AppointmentChange } from '../appointments.ts';
-import type { Executor, WorkResult } from './execution.ts';
+import { excerptLimitBytes, excerptOf } from './excerpt.ts';
+import type { Executor, Proof, RunOrder, WorkResult } from './execution.ts';
+import { onInstanceDeath } from './instance-death.ts';
 import { headersOf } from './order-facts.ts';
 
 export interface PostOptions {
@@ -22,79 +24,97 @@ export interface PostOptions {
   readonly appointment?: AppointmentChange;
 }
 
-const resultLimitBytes = 4_096;
 /** How long after a broken connection a death may be seen. */
 const deathWithinMs = 1_000;
+/** What the instance sent before it died has arrived by then. */
+const lastWordsMs = 100;
 
 export function postExecutor(options: PostOptions): Executor {
   return (order, proof) => {
-    const address = options.address();
+    const over = new AbortController();
     const settled = Promise.withResolvers<WorkResult>();
     let sent: ClientRequest | undefined;
-    let aborted: string | undefined;
+    const death = Promise.withResolvers<true>();
+    const leave = onInstanceDeath(options.instanceDied, () => death.resolve(true));
     const end = (result: WorkResult): void => {
       settled.resolve(result);
+      over.abort();
+      leave();
       sent?.destroy();
     };
-    if (!address) {
-      end(lost('the instance has no address'));
-    } else {
-      const died = options.instanceDied();
-      sent = request({
-        ...address,
-        path: options.path,
-        method: 'POST',
-        agent: false,
-        headers: {
-          ...headersOf(order, proof.remainingMs(), options.appointment),
-          authorization: `Bearer ${options.secret}`,
-          'content-type': 'application/json',
-        },
-      });
-      sent.once('response', (response) => {
-        void excerptOf(response).then(
-          (body) => end(judge(response.statusCode ?? 0, body)),
-          (error: Error) => void afterBreak(error).then(end),
-        );
-      });
-      sent.once('error', (error) => void afterBreak(error).then(end));
-      void died.then(() => end(lost('its instance died')));
-      const afterBreak = async (error: Error): Promise<WorkResult> => {
-        if (aborted !== undefined) return failed(aborted);
-        const isDead = await Promise.race([died.then(() => true), delay(deathWithinMs, false)]);
-        return isDead ? lost('its instance died') : failed(`the request failed: ${error.message}`);
-      };
-      sent.end(JSON.stringify(order.payload));
-    }
-    return {
-      finished: settled.promise,
-      abort(why) {
-        aborted ??= why;
-        end(failed(why));
-      },
+    /** Waits for that long, or until it no longer matters. */
+    const pause = (ms: number) => delay(ms, undefined, { signal: over.signal }).catch(() => undefined);
+    const diedWithin = (ms: number) => Promise.race([death.promise, pause(ms).then(() => false)]);
+    const broken = async (why: string): Promise<void> => {
+      end((await diedWithin(deathWithinMs)) ? lost('its instance died') : failed(why));
     };
+
+    try {
+      sent = send(options, order, proof);
+      sent?.once('error', (error) => void broken(`the request failed: ${error.message}`));
+      sent?.once('response', async (response) => {
+        try {
+          const body = await readBeginning(response);
+          // Where nothing but the connection's end ends a body, a death looks like one.
+          if (!isDelimited(response) && (await diedWithin(lastWordsMs)))
+            return end(lost('its instance died'));
+          end(judge(response, body));
+        } catch (error) {
+          await broken(`the answer broke off: ${(error as Error).message}`);
+        }
+      });
+      if (!sent) end(lost('the instance has no address'));
+    } catch (error) {
+      end(failed(`the request cannot be sent: ${(error as Error).message}`));
+    }
+    void death.promise.then(() => pause(lastWordsMs)).then(() => end(lost('its instance died')));
+    return { finished: settled.promise, abort: (why) => end(failed(why)) };
   };
+}
+
+/** Undefined where there is nowhere to send it to. */
+function send(options: PostOptions, order: RunOrder, proof: Proof): ClientRequest | undefined {
+  const address = options.address();
+  if (!address) return undefined;
+  const sent = request({
+    ...address,
+    path: options.path.replace(/[^\x21-\x7e]+/g, encodeURIComponent),
+    method: 'POST',
+    agent: false, // a connection of its own: none that the instance may be closing just now
+    headers: {
+      ...headersOf(order, proof.remainingMs(), options.appointment),
+      authorization: `Bearer ${options.secret}`,
+      'content-type': 'application/json',
+    },
+  });
+  sent.end(JSON.stringify(order.payload ?? null));
+  return sent;
 }
 
 const lost = (reason: string): WorkResult => ({ outcome: 'lost', reason, result: null });
 const failed = (reason: string): WorkResult => ({ outcome: 'failed', reason, result: null });
 
-function judge(status: number, body: string): WorkResult {
-  const result = body === '' ? null : body;
+function judge({ statusCode: status = 0 }: IncomingMessage, body: string): WorkResult {
+  const result = excerptOf(body);
   if (status >= 200 && status < 300) return { outcome: 'succeeded', reason: null, result };
-  if (status === 409) return { outcome: 'failed', reason: 'fenced by the application', result, isFinal: true };
+  if (status === 409)
+    return { outcome: 'failed', reason: 'fenced by the application', result, isFinal: true };
   const hint = status >= 300 && status < 400 ? '; redirects are not followed' : '';
   return { outcome: 'failed', reason: `the application answered ${status}${hint}`, result };
 }
 
+function isDelimited({ statusCode, headers }: IncomingMessage): boolean {
+  const hasNoBody = statusCode === 204 || statusCode === 304;
+  return hasNoBody || headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+}
+
 /** The beginning of the body; what is beyond the limit is read and forgotten. */
-async function excerptOf(response: IncomingMessage): Promise<string> {
+async function readBeginning(response: IncomingMessage): Promise<string> {
   const kept: Buffer[] = [];
-  let room = resultLimitBytes;
+  let room = excerptLimitBytes;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     if (room > 0) kept.push(chunk.subarray(0, room));
     room = Math.max(0, room - chunk.length);
   }
-  // Streaming, the decoder keeps a character that the limit cut in two to itself.
-  return new TextDecoder().decode(Buffer.concat(kept), { stream: true }).replaceAll('\0', '�');
+  return new TextDecoder().decode(Buffer.concat(kept), { stream: room === 0 });
 }

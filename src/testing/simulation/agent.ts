@@ -87,7 +87,9 @@ export function startAgent(options: AgentOptions): SimulatedAgent {
     onEvent(error.code === 'INSTANCE_HELD' ? 'refused: held by a live agent' : `ended: ${error}`);
     agent.die();
   });
-  void agent.manager.run().catch((error) => options.onViolation(`P9: ${agentId}'s manager ended: ${error.stack}`));
+  void agent.manager
+    .run()
+    .catch((error) => options.onViolation(`P9: ${agentId}'s manager ended: ${error.stack}`));
   if (options.usesSlot) agent.slot.use(lease);
   return agent;
 }
@@ -157,7 +159,14 @@ class Agent implements SimulatedAgent {
       isAppointed: () => false,
       executorOf: (definition) => this.application.executorOf(definition),
     });
-    this.slot = namedWork({ query, clock, random, keeper: this.keeper, onEvent, isOver: () => this.ended !== 'no' });
+    this.slot = namedWork({
+      query,
+      clock,
+      random,
+      keeper: this.keeper,
+      onEvent,
+      isOver: () => this.ended !== 'no',
+    });
   }
 
   get #state(): 'up' | 'down' | 'draining' {

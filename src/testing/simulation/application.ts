@@ -52,10 +52,11 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
   let isUp = true;
   const ofInstance = new Set<(why: string) => void>();
 
-  function begin(definition: EventDefinition, order: RunOrder): Execution {
+  function begin(order: RunOrder): Execution {
     const memberToken = options.memberToken();
     const { event, place, dueMs, attempt, token, occurrence } = order;
-    if (memberToken === undefined) options.onViolation(`P9: ${options.agentId} begins ${event} without a lease`);
+    if (memberToken === undefined)
+      options.onViolation(`P9: ${options.agentId} begins ${event} without a lease`);
     const execution: Execution = {
       entry: {
         ...{ event, place, dueMs, attempt, token: String(token), agent: options.agentId },
@@ -64,7 +65,6 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
       occurrence,
       instance: options.instance,
       memberToken: memberToken ?? 0n,
-      mayOverlap: definition.settings.overlap === 'allow',
       asleepSinceMs: undefined,
     };
     journal.began(execution);
@@ -74,7 +74,7 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
   function work(definition: EventDefinition, order: RunOrder, proof: Proof): Work {
     const isCommand = definition.settings.run?.kind === 'command';
     const where = isCommand ? host : machine;
-    const execution = begin(definition, order);
+    const execution = begin(order);
     const { promise: finished, resolve } = Promise.withResolvers<WorkResult>();
     const end = (how: NonNullable<JournalEntry['how']>, result: WorkResult, atMs = time.nowMs()): void => {
       if (!journal.live.has(execution)) return;
@@ -113,6 +113,7 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
     const allowFor = (ms: number): void => {
       cancelLimit();
       cancelLimit = host.timer(ms, () => {
+        if (!journal.live.has(execution)) return;
         onEvent('command killed by its watchdog');
         end('aborted', stopped('killed: the lease was over'));
       });
@@ -147,7 +148,10 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
   };
 }
 
-function drawWork({ usualMs, slowChance, failChance }: Workload, random: Random): { tookMs: number; fails: boolean } {
+function drawWork(
+  { usualMs, slowChance, failChance }: Workload,
+  random: Random,
+): { tookMs: number; fails: boolean } {
   const isSlow = random.chance(slowChance);
   const tookMs = isSlow ? random.between(2 * usualMs, 6 * usualMs) : random.between(5, usualMs);
   return { tookMs, fails: random.chance(failChance) };

@@ -5,10 +5,10 @@
  */
 import type { Query } from '../../database/arbiter.ts';
 import { HoldfastError } from '../../support/errors.ts';
+import type { SimulatedDatabase } from './database.ts';
 import type { Machine } from './machine.ts';
 import type { Random } from './random.ts';
 import type { VirtualTime } from './virtual-time.ts';
-import type { SimulatedDatabase } from './database.ts';
 
 export const messageFaults = [
   'delayed',
@@ -93,8 +93,7 @@ export function simulatedArbiter(options: {
 
   function reply(request: Request, result: Record<string, unknown>[] | Error, delayMs = latencyMs()): void {
     time.at(time.nowMs() + delayMs, () => {
-      if (request.caller.network === 'whole')
-        request.caller.machine.deliver(() => request.answer(result));
+      if (request.caller.network === 'whole') request.caller.machine.deliver(() => request.answer(result));
     });
   }
 

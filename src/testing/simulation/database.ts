@@ -41,7 +41,7 @@ const asReplica = (sql: string): string =>
 export async function openSimulatedDatabase(mutate = (sql: string) => sql): Promise<SimulatedDatabase> {
   const { PGlite } = await import('@electric-sql/pglite');
   const database = await PGlite.create();
-  await database.exec('create schema holdfast');
+  await database.exec('create schema holdfast; set synchronous_commit = off; set jit = off');
   const files = (await readdir(migrations)).filter((name) => simulated.test(name)).sort();
   const sources = await Promise.all(files.map((file) => readFile(new URL(file, migrations), 'utf8')));
   await database.exec(mutate(sources.join('\n')));

@@ -58,7 +58,11 @@ export function definedEvents(): DefinedEvents {
       const row = asked.find(({ name }) => name === event);
       const before = defined.get(keyOf(event, place));
       const mayOverlap = row?.definition.overlap === 'allow' || (before?.mayOverlap ?? false);
-      const begins = { afterMs: cursorMs, untilMs: Number.POSITIVE_INFINITY, calendar: calendar ?? row?.calendar ?? null };
+      const begins = {
+        afterMs: cursorMs,
+        untilMs: Number.POSITIVE_INFINITY,
+        calendar: calendar ?? row?.calendar ?? null,
+      };
       defined.set(keyOf(event, place), { event, place, mayOverlap, periods: before?.periods ?? [begins] });
     }
   }
@@ -71,10 +75,14 @@ export function definedEvents(): DefinedEvents {
   }
 
   function claimed({ values, rows }: Execution): void {
-    const answers = (rows[0]?.answer as { answers?: { outcome: string }[] }).answers ?? [];
+    const answers = (rows[0]?.answer as { answers?: { outcome: string }[] } | undefined)?.answers ?? [];
     for (const [index, claim] of (JSON.parse(String(values[2])) as ClaimRow[]).entries()) {
       if (!claim.become || answers[index]?.outcome !== 'recorded') continue;
-      const begins = { afterMs: claim.toMs, untilMs: Number.POSITIVE_INFINITY, calendar: claim.become.calendar };
+      const begins = {
+        afterMs: claim.toMs,
+        untilMs: Number.POSITIVE_INFINITY,
+        calendar: claim.become.calendar,
+      };
       close(keyOf(claim.event, claim.place), claim.toMs, [begins]);
     }
   }

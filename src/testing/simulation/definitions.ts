@@ -55,7 +55,11 @@ function changed(random: Random, { settings }: SimulatedEvent, where: Circumstan
   return { ...other, settings: { ...other.settings, on: settings.on, calendar } };
 }
 
-function drawEvent(random: Random, name: string, { names, timezone, untilMs }: Circumstances): SimulatedEvent {
+function drawEvent(
+  random: Random,
+  name: string,
+  { names, timezone, untilMs }: Circumstances,
+): SimulatedEvent {
   const everyMs = Math.round(random.between(2_000, 9_000));
   const overlap = random.pick(['skip', 'delay', 'allow'] as const);
   const usualMs = overlap === 'delay' ? everyMs / 3 : random.pick([100, 1_000, everyMs, 2 * everyMs]);

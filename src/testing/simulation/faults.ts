@@ -1,7 +1,8 @@
 /** The faults of a simulation: what each does, and how a seed strings them together. */
+
+import type { SimulatedAgent } from './agent.ts';
+import { type Caller, type MessageFault, messageFaults } from './arbiter.ts';
 import type { Random } from './random.ts';
-import { lease, type SimulatedAgent } from './agent.ts';
-import { type MessageFault, messageFaults } from './arbiter.ts';
 import type { World } from './world.ts';
 
 export const faultKinds = [
@@ -12,9 +13,12 @@ export const faultKinds = [
   'agent crashes, restarts without proof',
   'agent crashes for good',
   'agent leaves, another comes',
+  'instance crashes, its agent lives',
+  'instance drains',
   'rival with the same name',
   'wall clock set',
   'one agent partitioned',
+  'one agent hears no answers',
   'all agents partitioned',
   'arbiter frozen',
   'arbiter restarted',
@@ -22,9 +26,16 @@ export const faultKinds = [
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
-/** Message faults may linger for seven seconds, so they end earlier than the others. */
-export const faultsEndMs = 40_000;
-const messageFaultsEndMs = 33_000;
+/** When there are faults, and how many. */
+export interface FaultTiming {
+  readonly beginMs: number;
+  /** Message faults may linger for seven seconds, so they end earlier than the others. */
+  readonly messagesEndMs: number;
+  readonly endMs: number;
+  readonly longestMs: number;
+  readonly atLeast: number;
+  readonly atMost: number;
+}
 
 const living = (world: World): SimulatedAgent[] =>
   world.agents.filter((agent) => !agent.machine.isDead && agent.ended === 'no');
@@ -45,23 +56,28 @@ const troubled = (agent: SimulatedAgent, untilMs: number): void => {
 
 const crash = (restart: 'with proof' | 'without proof' | 'never'): Deed =>
   toOneAgent((agent, world, random) => {
-    agent.machine.die();
+    agent.die();
     const { instance, agentId } = agent;
     if (restart === 'never') return;
     const provedDead = restart === 'with proof' ? [agentId] : [];
     const pauseMs = random.between(50, 4_000);
-    world.time.at(Math.min(faultsEndMs, world.time.nowMs() + pauseMs), () =>
+    world.time.at(Math.min(world.faults.endMs, world.time.nowMs() + pauseMs), () =>
       world.addAgent(instance, provedDead),
     );
   });
 
-function partition(world: World, agents: readonly SimulatedAgent[], endMs: number): void {
+function partition(
+  world: World,
+  agents: readonly SimulatedAgent[],
+  endMs: number,
+  network: Caller['network'] = 'cut',
+): void {
   for (const agent of agents) {
-    agent.partitioned = true;
+    agent.network = network;
     troubled(agent, endMs + (agents.length > 1 ? 0 : 3_100));
   }
   world.time.at(endMs, () => {
-    for (const agent of agents) agent.partitioned = false;
+    for (const agent of agents) agent.network = 'whole';
   });
 }
 
@@ -82,27 +98,48 @@ export const deeds: Record<FaultKind, Deed> = {
       kinds: random.chance(0.5) ? [random.pick(messageFaults)] : messageFaults,
       probability: random.between(0.2, 0.9),
       startMs,
-      endMs: Math.min(endMs, messageFaultsEndMs),
+      endMs: Math.min(endMs, world.faults.messagesEndMs),
     });
   },
   'agent frozen': toOneAgent((agent, world, _random, endMs) => {
-    agent.machine.freeze();
+    agent.freeze();
     troubled(agent, endMs + 3_100);
-    world.time.at(endMs, () => agent.machine.wake());
+    world.time.at(endMs, () => agent.wake());
   }),
   'agent suspended': toOneAgent((agent, world, _random, endMs) => {
-    agent.machine.suspend();
+    agent.suspend();
     troubled(agent, endMs + 3_100);
-    world.time.at(endMs, () => agent.machine.wake());
+    world.time.at(endMs, () => agent.wake());
   }),
   'agent crashes, restarts with proof': crash('with proof'),
   'agent crashes, restarts without proof': crash('without proof'),
   'agent crashes for good': crash('never'),
-  'agent leaves, another comes': toOneAgent((agent, world, random) => {
-    agent.ended = 'left';
-    void agent.keeper.close();
-    const comesMs = world.time.nowMs() + random.between(10, 3_000);
-    world.time.at(comesMs, () => world.addAgent(agent.instance, []));
+  'agent leaves, another comes': toOneAgent((agent, world, random) =>
+    replaceAgent(world, agent, random.between(10, 3_000)),
+  ),
+  'instance crashes, its agent lives': toOneAgent((agent, world, _random, endMs) => {
+    const say = (): void => agent.machine.deliver(() => agent.changed());
+    agent.application.crash();
+    say();
+    world.time.at(endMs, () => {
+      agent.application.start();
+      say();
+    });
+  }),
+  'instance drains': toOneAgent((agent, world, random, endMs) => {
+    const set = (isDraining: boolean): void =>
+      agent.machine.deliver(() => {
+        agent.isDraining = isDraining;
+        agent.changed();
+      });
+    set(true);
+    world.time.at(world.time.nowMs() + random.between(0, 3_000), () =>
+      // The arbiter is away: what runs here goes on.
+      agent.machine.deliver(
+        () => void agent.manager.handOver().catch(() => world.happened('hand-over failed')),
+      ),
+    );
+    world.time.at(endMs, () => set(false));
   }),
   'rival with the same name': toOneAgent((agent, world) => world.addAgent(agent.instance, [])),
   'wall clock set': toOneAgent((agent, _world, random) => {
@@ -111,6 +148,9 @@ export const deeds: Record<FaultKind, Deed> = {
     if (byMs > 0 || agent.machine.isAwake) agent.machine.setWallClock(byMs);
   }),
   'one agent partitioned': toOneAgent((agent, world, _random, endMs) => partition(world, [agent], endMs)),
+  'one agent hears no answers': toOneAgent((agent, world, _random, endMs) =>
+    partition(world, [agent], endMs, 'deaf'),
+  ),
   'all agents partitioned': (world, _random, _startMs, endMs) => partition(world, living(world), endMs),
   'arbiter frozen': arbiterOutage((world, _random, endMs) => {
     world.arbiter.freeze();
@@ -121,7 +161,7 @@ export const deeds: Record<FaultKind, Deed> = {
     world.time.at(endMs, () => world.arbiter.start());
   }),
   'failover that lost a tail': arbiterOutage(async (world, random, endMs) => {
-    await world.arbiter.cutReplication();
+    await world.cutReplication();
     const [startMs, clockOffsetMs] = [world.time.nowMs(), random.between(-500, 1_500)];
     const diesMs = startMs + random.next() * (endMs - startMs);
     world.time.at(diesMs, () => world.arbiter.stop());
@@ -129,16 +169,28 @@ export const deeds: Record<FaultKind, Deed> = {
   }),
 };
 
+/** Leaves as soon as it can, and another one comes for the same name. */
+export function replaceAgent(world: World, agent: SimulatedAgent, pauseMs: number): void {
+  agent.machine.deliver(() => {
+    if (agent.ended !== 'no') return;
+    void agent.leave().then(() => {
+      world.time.at(world.time.nowMs() + pauseMs, () => world.addAgent(agent.instance, []));
+    });
+  });
+}
+
 /** Plans a seed's faults: a few, of random kinds, at random moments, some of them at the same time. */
 export function planFaults(world: World, random: Random): void {
-  const count = 3 + Math.floor(random.between(0, 6));
+  const { beginMs, endMs: allEndMs, longestMs, atLeast, atMost } = world.faults;
+  const { ttlMs } = world.lease;
+  const count = Math.floor(random.between(atLeast, atMost + 1));
   for (let index = 0; index < count; index++) {
     const kind = random.pick(faultKinds);
-    const startMs = random.between(6_000, faultsEndMs - 2_000);
+    const startMs = random.between(beginMs, allEndMs - 0.4 * ttlMs);
     const durationMs = random.chance(0.5)
-      ? random.between(100, lease.ttlMs)
-      : random.between(lease.ttlMs, 15_000);
-    const endMs = Math.min(faultsEndMs, startMs + durationMs);
+      ? random.between(0.02, 1) * ttlMs
+      : random.between(ttlMs, longestMs);
+    const endMs = Math.min(allEndMs, startMs + durationMs);
     world.time.at(startMs, () => {
       world.happened(kind);
       return deeds[kind](world, random, startMs, endMs);

@@ -138,8 +138,8 @@ export function invariants(
   }
 
   function claimExecuted({ rows }: Execution): void {
-    const { answers = [] } = rows[0]?.answer as { answers?: { token?: string }[] };
-    for (const { token } of answers) if (token) granted(BigInt(token));
+    const answer = rows[0]?.answer as { answers?: { token?: string }[] } | undefined;
+    for (const { token } of answer?.answers ?? []) if (token) granted(BigInt(token));
   }
 
   return {
@@ -147,7 +147,7 @@ export function invariants(
       for (const agent of agents) {
         if (!alive(agent)) continue;
         if (agent.keeper.mayAct()) checkActing(agent, nowMs);
-        else checkTold(agent, nowMs);
+        else if (agent.ended === 'no') checkTold(agent, nowMs);
       }
       checkSlot();
     },

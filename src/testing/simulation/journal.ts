@@ -10,7 +10,6 @@ export interface Execution {
   readonly instance: string;
   /** Of the membership under which it began. */
   readonly memberToken: bigint;
-  readonly mayOverlap: boolean;
   /** Its machine is asleep since then, so it does nothing. */
   asleepSinceMs: number | undefined;
 }
@@ -23,7 +22,15 @@ export interface Journal {
   ended(execution: Execution, how: NonNullable<JournalEntry['how']>, atMs: number): void;
 }
 
-export function openJournal(onViolation: (text: string) => void, note: (line: string) => void): Journal {
+export function openJournal({
+  mayOverlap,
+  onViolation,
+  note,
+}: {
+  mayOverlap(event: string): boolean;
+  onViolation(text: string): void;
+  note(line: string): void;
+}): Journal {
   const entries: JournalEntry[] = [];
   const live = new Set<Execution>();
 
@@ -34,7 +41,7 @@ export function openJournal(onViolation: (text: string) => void, note: (line: st
       if (other === execution || other.asleepSinceMs !== undefined) continue;
       if (other.entry.event !== entry.event || other.entry.place !== entry.place) continue;
       const isSame = other.entry.dueMs === entry.dueMs;
-      if (isSame || !(execution.mayOverlap && other.mayOverlap)) {
+      if (isSame || !mayOverlap(entry.event)) {
         const what = isSame ? nameOf(entry) : `${nameOf(entry)} and ${nameOf(other.entry)}`;
         onViolation(`P1: ${entry.agent} and ${other.entry.agent} work on ${what} at the same time`);
       }
@@ -62,4 +69,5 @@ export function openJournal(onViolation: (text: string) => void, note: (line: st
   };
 }
 
-const nameOf = ({ event, place, dueMs }: JournalEntry): string => `${event}${place && ` at ${place}`} (${dueMs})`;
+const nameOf = ({ event, place, dueMs }: JournalEntry): string =>
+  `${event}${place && ` at ${place}`} (${dueMs})`;

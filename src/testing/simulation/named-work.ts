@@ -65,7 +65,7 @@ export function namedWork({
 
   async function work({ ttlMs }: LeaseTiming): Promise<void> {
     while (!isOver()) {
-      await clock.sleep(random.between(0.06, 0.3) * ttlMs);
+      await clock.sleep(random.between(0.05, 0.8) * ttlMs);
       if (isOver()) return;
       // The arbiter is away: what we held is ours until the membership ends; what we asked for is not.
       await step().catch(() => undefined);
@@ -75,7 +75,9 @@ export function namedWork({
   return {
     use: (lease) => void work(lease),
     token: () =>
-      held?.confirmed && held.memberToken === keeper.membership?.token && keeper.mayAct() ? held.token : undefined,
+      held?.confirmed && held.memberToken === keeper.membership?.token && keeper.mayAct()
+        ? held.token
+        : undefined,
     renewed(timeline) {
       if (held && tokenParts(held.token).timeline !== timeline) held.confirmed = false;
     },

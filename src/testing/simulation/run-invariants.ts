@@ -48,7 +48,8 @@ export function runInvariants(options: {
     /** P5, and the fence that every end of a membership is: its runs have ended with it. */
     async executed({ text, values, rows }) {
       const ends =
-        (text.includes('member_join') && (rows[0]?.answer as { outcome: string }).outcome === 'joined') ||
+        (text.includes('member_join') &&
+          (rows[0]?.answer as { outcome: string } | undefined)?.outcome === 'joined') ||
         (text.includes('member_declare_lost') && rows[0]?.done) ||
         (text.includes('member_leave') && rows[0]?.done);
       if (!ends) return;

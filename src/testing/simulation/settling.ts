@@ -51,7 +51,9 @@ export async function suspects(
       (agent) => (place === '' || place === agent.instance) && agent.hasRoom(String(event)),
     );
     if (takers[0])
-      found.add(`${event} (${due}) ${id} waits for attempt ${Number(attempts) + 1}, and ${takers[0].agentId} could take it`);
+      found.add(
+        `${event} (${due}) ${id} waits for attempt ${Number(attempts) + 1}, and ${takers[0].agentId} could take it`,
+      );
   }
   return found;
 }
@@ -61,5 +63,6 @@ export async function checkLine(look: Look): Promise<void> {
   const [held] = await look(`select o.event, o.place, holdfast.ms(o.due) as due from holdfast.occurrence o
     where o.state = 'waiting' and o.held = 'predecessor' and not exists (select from holdfast.occurrence x
       where x.event = o.event and x.place = o.place and x.state <> 'done' and x.held is distinct from 'predecessor')`);
-  if (held) throw new Error(`P2: ${held.event} ${held.place} (${held.due}) is in line, and nobody is before it`);
+  if (held)
+    throw new Error(`P2: ${held.event} ${held.place} (${held.due}) is in line, and nobody is before it`);
 }

@@ -1,25 +1,56 @@
 /**
- * One run of the simulation: three names, their agents, one arbiter, and the faults of one seed; the invariants
- * are checked after every event, and at the end everything must have settled.
+ * One run of the simulation: some names, their agents, one arbiter, the events of one seed and its faults. What must
+ * hold is checked after every step; at the end everything must have settled, and the ledger is compared with the
+ * calendars and with the journal of what was really done.
  */
 import { createHash } from 'node:crypto';
+import { EventManager } from '../../events/event-manager.ts';
 import { LeaseKeeper } from '../../members/lease-keeper.ts';
-import { simulatedMachine } from './machine.ts';
-import { seededRandom } from './random.ts';
-import { type VirtualTime, virtualTime } from './virtual-time.ts';
-import { type KeeperFactory, lease, type SimulatedAgent, startAgent } from './agent.ts';
-import { type MessageFault, type SimulatedArbiter, simulatedArbiter } from './arbiter.ts';
+import { checkLedger, type LedgerVerdict } from '../ledger-checker.ts';
+import { type LeaseTiming, type Parts, type SimulatedAgent, startAgent } from './agent.ts';
+import { type Execution, type MessageFault, type SimulatedArbiter, simulatedArbiter } from './arbiter.ts';
 import type { SimulatedDatabase } from './database.ts';
-import { faultsEndMs, type MessageFaultWindow, planFaults } from './faults.ts';
-import { invariants } from './invariants.ts';
+import { type DefinedEvents, definedEvents } from './defined-events.ts';
+import type { Plan } from './definitions.ts';
+import { type FaultTiming, type MessageFaultWindow, planFaults } from './faults.ts';
+import { type Invariants, invariants } from './invariants.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { readLedger } from './ledger-reading.ts';
+import { planPeople } from './people.ts';
+import { type Random, seededRandom } from './random.ts';
+import { type RunInvariants, runInvariants } from './run-invariants.ts';
+import { checkLine, checkNames, suspects } from './settling.ts';
+import { type VirtualTime, virtualTime } from './virtual-time.ts';
+
+export interface Scenario {
+  readonly names: readonly string[];
+  readonly lease: LeaseTiming;
+  readonly faults: FaultTiming;
+  readonly plan: Plan;
+  /** From then on nothing is due. */
+  readonly lastsMs: number;
+  /** How long the work that is left may take after that. */
+  readonly patienceMs: number;
+  readonly usesSlot: boolean;
+  readonly hasPeople: boolean;
+}
 
 export interface World {
   readonly time: VirtualTime;
   readonly arbiter: SimulatedArbiter;
   readonly agents: readonly SimulatedAgent[];
+  readonly names: readonly string[];
+  readonly lease: LeaseTiming;
+  readonly faults: FaultTiming;
   readonly messageFaults: MessageFaultWindow[];
+  readonly eventNames: readonly string[];
+  /** That of the agents which start now, and how many there are. */
+  readonly revision: number;
+  readonly revisions: number;
   arbiterBusyUntilMs: number;
   addAgent(instance: string, provedDead: readonly string[]): void;
+  roll(): void;
+  cutReplication(): Promise<void>;
   promote(clockOffsetMs: number): Promise<void>;
   /** Counts something that a test wants to have happened sometimes. */
   happened(kind: string): void;
@@ -33,140 +64,310 @@ export interface RunResult {
   readonly trace: readonly string[];
   /** Equal for equal runs. */
   readonly digest: string;
+  /** Undefined where a violation came first. */
+  readonly verdict: LedgerVerdict | undefined;
 }
 
-/** Two lease times (P9), a request that hangs until its deadline, and the heartbeats with which they begin and end. */
-const settlingMs = 2 * lease.ttlMs + 3_000 + 2.5 * lease.heartbeatMs;
+export interface SimulationOptions {
+  readonly parts?: Partial<Parts>;
+  /** How many lines of the trace are kept. */
+  readonly traceLines?: number;
+  /** Every so often, for a person who waits. */
+  onProgress?(virtualMs: number): void;
+}
 
-export async function simulate(
+type Draw = (random: Random) => Scenario;
+
+export async function runScenario(
   seed: number,
   database: SimulatedDatabase,
-  options: { keeper?: KeeperFactory } = {},
+  draw: Draw,
+  options: SimulationOptions = {},
 ): Promise<RunResult> {
   await database.reset();
-  const random = seededRandom(seed);
-  const time = virtualTime();
-  const agents: SimulatedAgent[] = [];
-  const happened = new Map<string, number>();
-  const trace: string[] = [];
-  const digest = createHash('sha256');
-  const note = (line: string): void => {
-    const text = `${time.nowMs().toFixed(3).padStart(10)} ${line}`;
-    digest.update(text);
-    trace.push(text);
-    if (trace.length > 80) trace.shift();
-  };
-  const count = (kind: string): void => {
-    happened.set(kind, (happened.get(kind) ?? 0) + 1);
-    note(`-- ${kind}`);
-  };
-  const always = invariants(agents, count);
-  let violation: Error | undefined;
+  const run = new Run(seed, database, draw, options);
+  await run.toEnd();
+  return run.result();
+}
 
-  const world: World = {
-    time,
-    agents,
-    messageFaults: [],
-    arbiterBusyUntilMs: 0,
-    arbiter: simulatedArbiter({
-      time,
-      random,
-      database,
-      nextFault: (caller) => nextFault(caller.agentId),
-      onExecution(execution) {
-        const call = /holdfast\.\w+/.exec(execution.text)?.[0];
-        note(`${execution.caller.agentId} ${call} ${JSON.stringify(execution.rows[0])}`);
-        try {
-          always.executed(execution);
-        } catch (error) {
-          violation ??= error as Error;
-        }
-      },
-    }),
-    addAgent(instance, provedDead) {
-      const machine = simulatedMachine(time, {
-        rate: random.between(0.997, 1.003),
-        wallOffsetMs: 1_700_000_000_000 + random.between(-1e7, 1e7),
-      });
-      const agentId = `${instance}#${agents.length + 1}`;
-      note(`${agentId} starts, knows to be dead: ${provedDead}`);
-      agents.push(
-        startAgent({
-          instance,
-          agentId,
-          provedDead,
-          machine,
-          random,
-          queryFor: world.arbiter.queryFor,
-          keeper: options.keeper ?? ((keeperOptions) => new LeaseKeeper(keeperOptions)),
-          onEvent: (kind) => {
-            note(agentId);
-            count(kind);
-          },
-        }),
+class Run implements World {
+  readonly time = virtualTime();
+  readonly agents: SimulatedAgent[] = [];
+  readonly messageFaults: MessageFaultWindow[] = [];
+  readonly arbiter: SimulatedArbiter;
+  readonly lease: LeaseTiming;
+  readonly faults: FaultTiming;
+  readonly names: readonly string[];
+  revision = 1;
+  arbiterBusyUntilMs = 0;
+  readonly #seed: number;
+  readonly #database: SimulatedDatabase;
+  readonly #options: SimulationOptions;
+  readonly #random: Random;
+  readonly #scenario: Scenario;
+  readonly #journal: Journal;
+  readonly #always: Invariants;
+  readonly #runs: RunInvariants;
+  readonly #defined: DefinedEvents = definedEvents();
+  readonly #happened = new Map<string, number>();
+  readonly #trace: string[] = [];
+  readonly #digest = createHash('sha256');
+  readonly #lostTimelines = new Set<number>();
+  #violation: Error | undefined;
+  #verdict: LedgerVerdict | undefined;
+
+  constructor(seed: number, database: SimulatedDatabase, draw: Draw, options: SimulationOptions) {
+    this.#seed = seed;
+    this.#database = database;
+    this.#options = options;
+    this.#random = seededRandom(seed);
+    this.#scenario = draw(this.#random);
+    const { lease, faults, names, plan } = this.#scenario;
+    this.lease = lease;
+    this.faults = faults;
+    this.names = names;
+    const violate = (text: string): void => this.#violate(new Error(text));
+    this.#journal = openJournal({
+      // In one revision at least: what that one made due may go on beside what the next one does.
+      mayOverlap: (event) =>
+        plan.revisions.flat().some(({ settings }) => settings.name === event && settings.overlap === 'allow'),
+      onViolation: violate,
+      note: (line) => this.#note(line),
+    });
+    this.#always = invariants(this.agents, lease, (kind) => this.happened(kind));
+    const look = (text: string) => this.#look(text);
+    this.#runs = runInvariants({ journal: this.#journal, lease, viewOf: this.#always.viewOf, look });
+    this.arbiter = simulatedArbiter({
+      ...{ time: this.time, random: this.#random, database, epochMs: plan.epochMs },
+      listeners: () => this.agents.filter(({ machine }) => !machine.isDead),
+      nextFault: ({ agentId }) => this.#nextFault(agentId),
+      onExecution: (execution) => this.#executed(execution),
+    });
+  }
+
+  get eventNames(): readonly string[] {
+    const all = this.#scenario.plan.revisions.flatMap((events) =>
+      events.map(({ settings }) => settings.name),
+    );
+    return [...new Set(all)];
+  }
+
+  get revisions(): number {
+    return this.#scenario.plan.revisions.length;
+  }
+
+  addAgent(instance: string, provedDead: readonly string[]): void {
+    const { plan, usesSlot } = this.#scenario;
+    const agentId = `${instance}#${this.agents.length + 1}`;
+    this.#note(`${agentId} starts with revision ${this.revision}, knows to be dead: ${provedDead}`);
+    this.agents.push(
+      startAgent({
+        ...{ time: this.time, random: this.#random, lease: this.lease, journal: this.#journal },
+        ...{ instance, agentId, provedDead, usesSlot, revision: this.revision },
+        events: plan.revisions[this.revision - 1] ?? [],
+        parts: {
+          keeper: (options) => new LeaseKeeper(options),
+          manager: (options) => new EventManager(options),
+          ...this.#options.parts,
+        },
+        wallOffsetMs: plan.epochMs + this.#random.between(-1e7, 1e7),
+        queryFor: this.arbiter.queryFor,
+        onEvent: (kind) => {
+          this.#note(agentId);
+          this.happened(kind);
+        },
+        onViolation: (text) => this.#violate(new Error(text)),
+      }),
+    );
+  }
+
+  roll(): void {
+    this.revision++;
+  }
+
+  async cutReplication(): Promise<void> {
+    await this.arbiter.cutReplication();
+    this.#defined.snapshot();
+  }
+
+  async promote(clockOffsetMs: number): Promise<void> {
+    this.#lostTimelines.add(this.arbiter.timeline);
+    await this.arbiter.promote(clockOffsetMs);
+    this.#defined.restoreSnapshot();
+    this.#always.resetView((await this.#members()) as never);
+    this.#runs.promoted(this.time.nowMs());
+  }
+
+  happened(kind: string): void {
+    this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
+    this.#note(`-- ${kind}`);
+  }
+
+  async toEnd(): Promise<void> {
+    try {
+      for (const name of this.names) this.addAgent(name, []);
+      planFaults(this, this.#random);
+      if (this.#scenario.hasPeople) planPeople(this, this.#random);
+      await this.#runUntil(this.faults.endMs);
+      this.#note('-- the faults have ended');
+      await this.#settle();
+      await this.#finish();
+      await this.#judge();
+    } catch (error) {
+      this.#violate(error as Error);
+    }
+  }
+
+  result(): RunResult {
+    return {
+      ...{ seed: this.#seed, happened: this.#happened, violation: this.#violation, trace: this.#trace },
+      digest: this.#digest.digest('hex'),
+      verdict: this.#verdict,
+    };
+  }
+
+  /** Two lease times (P9), a request that hangs until its deadline, and the heartbeats with which they begin and end. */
+  async #settle(): Promise<void> {
+    const { ttlMs, heartbeatMs } = this.lease;
+    const settledMs = this.faults.endMs + 2 * ttlMs + 3_000 + 2.5 * heartbeatMs;
+    await this.#runUntil(settledMs);
+    checkNames(this.agents, (await this.#members()) as never);
+    const look = (text: string) => this.#look(text);
+    const before = await suspects(this.agents, this.#journal, look);
+    await this.#runUntil(settledMs + 2.5 * heartbeatMs);
+    const after = await suspects(this.agents, this.#journal, look);
+    for (const text of after) if (before.has(text)) throw new Error(`P9: ${text}`);
+  }
+
+  /** Until all that was due is done, as long as that may take. */
+  async #finish(): Promise<void> {
+    const { lastsMs, patienceMs } = this.#scenario;
+    await this.#runUntil(lastsMs + 3_000);
+    const latestMs = lastsMs + patienceMs;
+    while (this.time.nowMs() < latestMs) {
+      const open = await this.#look(`select event, place from holdfast.occurrence where state <> 'done'`);
+      const isOpen = open.some(({ place }) => place === '' || this.#isThere(String(place)));
+      if (!isOpen && this.#journal.live.size === 0) return;
+      await this.#runUntil(this.time.nowMs() + 1_000);
+    }
+  }
+
+  async #judge(): Promise<void> {
+    const ledger = await readLedger(<Row>(text: string) => this.#look(text) as Promise<Row[]>);
+    const deserted = new Map<string, number>();
+    for (const { event, place, cursor } of await this.#look(
+      'select event, place, holdfast.ms(cursor) as cursor from holdfast.event_cursor',
+    )) {
+      if (place === '' || this.#isThere(String(place))) continue;
+      const open = ledger.occurrences.filter(
+        (one) => one.event === event && one.place === place && one.state !== 'done',
       );
-    },
-    async promote(clockOffsetMs) {
-      await world.arbiter.promote(clockOffsetMs);
-      always.resetView((await rows()) as never);
-    },
-    happened: count,
-  };
+      deserted.set(`${event}/${place}`, Math.min(Number(cursor), ...open.map(({ dueMs }) => dueMs - 1)));
+    }
+    this.#verdict = checkLedger({
+      ...ledger,
+      events: this.#defined.checked(deserted),
+      journal: this.#journal.entries,
+      lostTimelines: this.#lostTimelines,
+      mustBeDone: true,
+    });
+    for (const [outcome, count] of Object.entries(this.#verdict.counts.outcomes))
+      this.#happened.set(`outcome ${outcome}`, count);
+    for (const { outcome } of ledger.runs) this.happened(`run ${outcome}`);
+    if (this.#verdict.counts.repeated > 0) this.happened('work repeated');
+    if (this.#verdict.counts.forgotten > 0) this.happened('work forgotten by a failover');
+    const [violation] = this.#verdict.violations;
+    if (violation) throw new Error(this.#verdict.violations.slice(0, 5).join('\n'));
+  }
 
-  function nextFault(agentId: string): MessageFault | undefined {
-    const now = time.nowMs();
-    const window = world.messageFaults.find(
+  async #runUntil(endMs: number): Promise<void> {
+    const checkEveryMs = this.lease.ttlMs;
+    for (let now = this.time.nowMs(); now < endMs; now = this.time.nowMs()) {
+      await this.time.runUntil(Math.min(endMs, now + checkEveryMs), () => {
+        if (this.#violation) throw this.#violation;
+        this.#always.check(this.time.nowMs());
+        this.#runs.check(this.time.nowMs());
+      });
+      await checkLine((text) => this.#look(text));
+      this.#options.onProgress?.(this.time.nowMs());
+    }
+  }
+
+  #violate(error: Error): void {
+    if (this.#violation) return;
+    this.#violation = error;
+    this.#note(`-- ${error.message}`);
+  }
+
+  #note(line: string): void {
+    const text = `${this.time.nowMs().toFixed(3).padStart(10)} ${line}`;
+    this.#digest.update(text);
+    this.#trace.push(text);
+    if (this.#trace.length > (this.#options.traceLines ?? 80)) this.#trace.shift();
+  }
+
+  async #executed(execution: Execution): Promise<void> {
+    const { caller, text, values, rows } = execution;
+    const call = /holdfast\.(?!ms)\w+/.exec(text)?.[0];
+    const asked = call === 'holdfast.event_claim' || call === 'holdfast.event_finish' ? values.at(-1) : '';
+    this.#note(`${caller.agentId} ${call} ${asked} ${JSON.stringify(rows[0])}`);
+    try {
+      this.#defined.executed(execution);
+      if (call === 'holdfast.event_define') await this.#readRetired();
+      this.#always.executed(execution);
+      await this.#runs.executed(execution);
+    } catch (error) {
+      this.#violate(error as Error);
+    }
+    this.#countAnswers(call, rows[0]);
+  }
+
+  async #readRetired(): Promise<void> {
+    const rows = await this.#look(`select c.event, c.place, holdfast.ms(c.cursor) as cursor
+      from holdfast.event_cursor c join holdfast.event e on e.name = c.event where e.retired`);
+    for (const { event, place, cursor } of rows)
+      this.#defined.retired(String(event), String(place), Number(cursor));
+  }
+
+  #countAnswers(call: string | undefined, row: Record<string, unknown> | undefined): void {
+    const count = (kind: string): void => void this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
+    if (call === 'holdfast.event_claim') {
+      const answer = row?.answer as { outcome: string; answers?: { outcome: string }[] };
+      if (answer.outcome !== 'answered') count(`claims ${answer.outcome}`);
+      for (const { outcome } of answer.answers ?? []) count(`claim ${outcome}`);
+    } else if (call === 'holdfast.event_finish') {
+      for (const { outcome } of (row?.answers as { outcome: string }[] | undefined) ?? [])
+        count(`result ${outcome}`);
+    }
+  }
+
+  #nextFault(agentId: string): MessageFault | undefined {
+    const now = this.time.nowMs();
+    const window = this.messageFaults.find(
       ({ agents: hit, startMs, endMs }) => hit.has(agentId) && now >= startMs && now < endMs,
     );
-    if (!window || !random.chance(window.probability)) return undefined;
-    const fault = random.pick(window.kinds);
-    count(`message ${fault}`);
-    const agent = agents.find((one) => one.agentId === agentId);
+    if (!window || !this.#random.chance(window.probability)) return undefined;
+    const fault = this.#random.pick(window.kinds);
+    this.happened(`message ${fault}`);
+    const agent = this.agents.find((one) => one.agentId === agentId);
     if (agent) agent.troubledUntilMs = Math.max(agent.troubledUntilMs, now + 7_100);
     return fault;
   }
 
-  const rows = () =>
-    database.run(
-      `select instance, agent_id, token::text, state = 'lost' or left_at is not null as ended from holdfast.member`,
-      [],
-      { nowMs: 0, timeline: world.arbiter.timeline },
+  #isThere(name: string): boolean {
+    return this.agents.some(
+      ({ instance, machine, ended }) => instance === name && !machine.isDead && ended === 'no',
     );
-
-  const afterEach = (): void => {
-    if (violation) throw violation;
-    always.check(time.nowMs());
-  };
-
-  try {
-    for (const instance of ['a', 'b', 'c']) world.addAgent(instance, []);
-    planFaults(world, random);
-    await time.runUntil(faultsEndMs, afterEach);
-    note('-- the faults have ended');
-    await time.runUntil(faultsEndMs + settlingMs, afterEach);
-    checkSettled(agents, (await rows()) as never);
-  } catch (error) {
-    violation = error as Error;
-    note(`-- ${violation.message}`);
   }
-  return { seed, happened, violation, trace, digest: digest.digest('hex') };
-}
 
-/** P9: two lease times after the last fault every name has its one acting agent, or is known to be free. */
-function checkSettled(
-  agents: readonly SimulatedAgent[],
-  rows: readonly { instance: string; ended: boolean }[],
-): void {
-  const living = agents.filter((agent) => !agent.machine.isDead && agent.ended === 'no');
-  if (living.length === 0) return;
-  for (const { instance, ended } of rows) {
-    const candidates = living.filter((agent) => agent.instance === instance);
-    const acting = candidates.filter((agent) => agent.keeper.mayAct());
-    const names = candidates.map(({ agentId }) => agentId).join(', ') || 'nobody';
-    if (candidates.length === 0 && !ended)
-      throw new Error(`P9: ${instance} is nobody's, and not known to be lost`);
-    if (candidates.length > 0 && acting.length !== 1) {
-      throw new Error(`P9: ${acting.length} agents act for ${instance} after everything settled (${names})`);
-    }
+  async #look(text: string): Promise<Record<string, unknown>[]> {
+    const at = { nowMs: this.arbiter.nowMs(), timeline: this.arbiter.timeline };
+    return (await this.#database.run(text, [], at)).rows;
+  }
+
+  #members(): Promise<Record<string, unknown>[]> {
+    return this.#look(
+      `select instance, agent_id, token::text, state = 'lost' or left_at is not null as ended from holdfast.member`,
+    );
   }
 }
