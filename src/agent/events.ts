@@ -88,11 +88,12 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
   );
   const running = [manager.run(), appointments.run()];
   const { alarm, fence, cluster } = configuration;
+  const { directory } = options;
   const tellAlarms = oneAtATime(log, async () => {
-    if (alarm) await deliverAlarms({ query, alarm, cluster, secret: options.alarmSecret, log });
+    if (alarm) await deliverAlarms({ query, alarm, cluster, secret: options.alarmSecret, log, directory });
   });
   const fencePending = oneAtATime(log, async () => {
-    if (fence) await fenceLost({ query, fence, clock, log });
+    await fenceLost({ query, fence, clock, log, directory });
   });
 
   return {

@@ -7,9 +7,6 @@ import { HoldfastError } from '../support/errors.ts';
 import { type ConnectionOptions, withArbiter } from './connection.ts';
 import { explainEmptyArbiter } from './status.ts';
 
-/** The configuration names no such thing; there is one code for that. */
-const unknownCode = 'INSTANCE_UNKNOWN';
-
 export const isBuiltIn = (event: string): boolean => event.startsWith(builtInPrefix);
 
 export const withEvents = <T>(options: ConnectionOptions, work: (query: Query) => Promise<T>): Promise<T> =>
@@ -43,7 +40,7 @@ export async function requireKnownName(query: Query, name: string): Promise<void
 export async function unknownEvent(query: Query, name: string): Promise<HoldfastError> {
   const { current, retired } = await eventNames(query);
   if (!retired.includes(name)) return unknownName(name, current);
-  return new HoldfastError(unknownCode, `The configuration no longer has the event "${name}".`, {
+  return new HoldfastError('EVENT_UNKNOWN', `The configuration no longer has the event "${name}".`, {
     remedy: `What it did is still there: holdfast events runs ${name}`,
   });
 }
@@ -53,5 +50,5 @@ export function unknownName(name: string, known: readonly string[], where = 'The
   const shown = known.filter((one) => !isBuiltIn(one));
   const listed = shown.length > 8 ? '`holdfast events list` shows all.' : `There is: ${shown.join(', ')}.`;
   const remedy = near ? `Did you mean ${near}?` : shown.length === 0 ? 'It has no events at all.' : listed;
-  return new HoldfastError(unknownCode, `${where} has no event "${name}".`, { remedy });
+  return new HoldfastError('EVENT_UNKNOWN', `${where} has no event "${name}".`, { remedy });
 }

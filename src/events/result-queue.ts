@@ -5,7 +5,9 @@
  */
 import type { Query } from '../database/arbiter.ts';
 import type { Clock } from '../support/clock.ts';
+import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
+import { excerptOf } from './execution/excerpt.ts';
 import { type FinishAnswer, finish, type RunResult } from './ledger.ts';
 
 const resultsAtOnce = 500;
@@ -35,7 +37,12 @@ export class ResultQueue {
   }
 
   add(result: RunResult): void {
-    this.#pending.push(result);
+    const { reason, result: text } = result;
+    this.#pending.push({
+      ...result,
+      reason: reason === null ? null : excerptOf(reason),
+      result: text === null ? null : excerptOf(text),
+    });
   }
 
   /** The run was never begun here, so it is nobody's loss. */
@@ -69,7 +76,7 @@ export class ResultQueue {
       answers = await finish(query, results);
     } catch (error) {
       log.debug({ error: String(error) }, 'no answer to a result; sending it again');
-      this.#pending.unshift(...results);
+      this.#pending.unshift(...(error instanceof HoldfastError ? results : results.map(withoutText)));
       await clock.sleep(retryMs);
       return;
     }
@@ -94,3 +101,10 @@ export class ResultQueue {
     }
   }
 }
+
+/** The arbiter refused what was sent, and only its text can be at fault: one text must not hold up the others for ever. */
+const withoutText = (result: RunResult): RunResult => ({
+  ...result,
+  reason: result.outcome === 'succeeded' ? null : 'its reason could not be stored',
+  result: null,
+});

@@ -23,7 +23,8 @@ export type Fence =
 
 export interface FenceLostOptions {
   readonly query: Query;
-  readonly fence: Fence;
+  /** As configured; undefined where nothing is any more: then what was asked for before counts as done. */
+  readonly fence: Fence | undefined;
   readonly clock: Clock;
   readonly log: Log;
   /** Where a command runs; left out: where the agent does. */
@@ -47,7 +48,7 @@ const reserveMs = 10_000;
 export async function fenceLost(options: FenceLostOptions): Promise<number> {
   const taken = await options.query<{ instance: string }>(
     'select instance from holdfast.fence_take($1) as instance',
-    [options.fence.timeoutMs + reserveMs],
+    [(options.fence?.timeoutMs ?? 0) + reserveMs],
     { deadlineMs: queryDeadlineMs },
   );
   const queue = taken.map(({ instance }) => instance);
@@ -69,7 +70,9 @@ async function fenceOne(options: FenceLostOptions, instance: string): Promise<bo
     // Read after it was taken and before anything is done: what follows is for this loss or for none.
     loss = await pendingLoss(query, instance);
     if (loss === undefined) return false;
-    if (fence.kind === 'command') await runFenceCommand(options, fence, instance);
+    if (fence === undefined)
+      log.warn({ instance }, `${instance} was lost, and no fence is configured any more`);
+    else if (fence.kind === 'command') await runFenceCommand(options, fence, instance);
     else {
       const state = await lockOut(
         { ...options, queryDeadlineMs },
@@ -80,10 +83,11 @@ async function fenceOne(options: FenceLostOptions, instance: string): Promise<bo
       if (state === 'superseded') return false;
     }
     if (!(await confirm(query, loss))) return false;
-    log.warn(
-      { instance, fence: fence.kind },
-      `${instance} was lost and is fenced: its work may go on elsewhere`,
-    );
+    if (fence)
+      log.warn(
+        { instance, fence: fence.kind },
+        `${instance} was lost and is fenced: its work may go on elsewhere`,
+      );
     return true;
   } catch (error) {
     await report(options, instance, loss, error);
@@ -152,7 +156,7 @@ async function report(
   const why = error instanceof Error ? error.message : String(error);
   const remedy = error instanceof HoldfastError ? error.remedy : undefined;
   log.error(
-    { instance, fence: fence.kind, error: why, remedy: remedy ?? 'See that the arbiter answers.' },
+    { instance, fence: fence?.kind, error: why, remedy: remedy ?? 'See that the arbiter answers.' },
     `${instance} was lost and CANNOT BE FENCED: its work stays held until it can; tried again in ${formatDuration(retryMs)}`,
   );
   if (loss === undefined) return;

@@ -165,7 +165,7 @@ export interface AlarmSettings {
   readonly secret: SecretReference | undefined;
 }
 
-/** In `command` and `role`, `{instance}` stands for the name of the lost instance. */
+/** In `role`, `{instance}` stands for the name of the lost instance; a command has it in HOLDFAST_LOST_INSTANCE. */
 export type FenceSettings =
   | { readonly kind: 'command'; readonly command: string; readonly timeoutMs: number }
   | { readonly kind: 'role'; readonly role: string; readonly timeoutMs: number };

@@ -110,7 +110,7 @@ events:
   scheduler: { on: designated, appointed: { post: /scheduler/on } }
 ledger: { keep: 90d }
 alarm: { on: [missed], command: ./alarm }
-fence: { command: "./power-off {instance}" }
+fence: { command: "./power-off" }
 `,
     '/srv/shop/holdfast.yaml',
   );
@@ -236,6 +236,10 @@ const appRefusals: readonly [app: string, expected: RegExp][] = [
   [
     '{ command: x, instances: 0 }',
     /app.instances: expected a whole number from 1 to 100, found the number 0/,
+  ],
+  [
+    '{ command: x, instances: 5000000000 }',
+    /app.instances: expected a whole number from 1 to 100, found the number 5000000000/,
   ],
   [
     '{ command: x, instances: three }',

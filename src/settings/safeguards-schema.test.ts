@@ -44,9 +44,9 @@ test('an alarm is posted or starts a command, for every bad outcome unless it is
 });
 
 test('a lost instance is fenced by a command or by its database role', () => {
-  assert.deepEqual(configured('fence: { command: "ipmi off {instance}" }').fence, {
+  assert.deepEqual(configured('fence: { command: "ipmi off $HOLDFAST_LOST_INSTANCE" }').fence, {
     kind: 'command',
-    command: 'ipmi off {instance}',
+    command: 'ipmi off $HOLDFAST_LOST_INSTANCE',
     timeoutMs: 30_000,
   });
   assert.deepEqual(configured('fence: { role: "shop_{instance}", timeout: 5s }').fence, {
@@ -93,6 +93,7 @@ const refusals: readonly [addition: string, expected: RegExp][] = [
   ['fence: {}', /:3:8: fence: expected \{command: COMMAND\} or \{role: ROLE\}, found an empty map/],
   ['fence: ./off', /:3:8: fence: expected \{command: COMMAND\} or \{role: ROLE\}, found ".\/off"/],
   ['fence: { command: x, role: "a_{instance}" }', /:3:8: fence: expected \{command: .* found a map/],
+  ['fence: { command: "off {instance}" }', /:3:19: fence.command: expected \$HOLDFAST_LOST_INSTANCE/],
   ['fence: { rol: "a_{instance}" }', /:3:10: fence.rol: unknown key; did you mean "role"\?/],
   [
     'fence: { role: shop }',

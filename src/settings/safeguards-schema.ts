@@ -29,7 +29,11 @@ export const alarmSchema = z
       .default([...alarmOutcomes])
       .describe('Outcomes of which the alarm tells.'),
     post: webhookUrl.optional().describe('Address to which the alarm is posted.'),
-    command: commandLine.optional().describe('Command that is started instead, run by `sh -c`.'),
+    command: commandLine
+      .optional()
+      .describe(
+        'Command that is started instead, run by `sh -c`. The alarm is in HOLDFAST_ALARM, as the JSON that `post` sends.',
+      ),
     secret: secretReference
       .optional()
       .describe('Sent with `post` as bearer token: `{file: PATH}` or `{env: NAME}`.'),
@@ -59,12 +63,17 @@ const role = text(
   abort: true,
 });
 
+const fenceCommand = commandLine.refine((value) => !value.includes(instancePlace), {
+  error:
+    'expected $HOLDFAST_LOST_INSTANCE for the name of the lost instance: {instance} is not replaced in a command',
+});
+
 export const fenceSchema = z
   .union(
     [
       z.strictObject({
-        command: commandLine.describe(
-          "Command that must exit with 0 when the lost instance can do no more, such as one that switches its machine off. `{instance}` is replaced by the instance's name, which is also in HOLDFAST_LOST_INSTANCE.",
+        command: fenceCommand.describe(
+          "Command that must exit with 0 when the lost instance can do no more, such as one that switches its machine off. The instance's name is in HOLDFAST_LOST_INSTANCE.",
         ),
         timeout,
       }),

@@ -27,7 +27,7 @@ export function duration(minMs: number, maxMs: number) {
 
 export function wholeNumber(min: number, max: number) {
   const error = `expected a whole number from ${min} to ${max}`;
-  return z.int({ error }).min(min, { error }).max(max, { error });
+  return z.int({ error }).min(min, { error, abort: true }).max(max, { error, abort: true });
 }
 
 export const flag = z.boolean({ error: 'expected true or false' });

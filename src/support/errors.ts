@@ -15,6 +15,7 @@ export const errorCodes = {
   SCHEMA_NEWER: 'The arbiter was migrated by a newer Holdfast; this one refuses to work on it.',
   CLUSTER_MISMATCH: 'The arbiter already belongs to a cluster of another name.',
   INSTANCE_UNKNOWN: 'The configuration names no such instance.',
+  EVENT_UNKNOWN: 'The cluster has no such scheduled event.',
   INSTANCE_HELD: 'Another live agent holds this instance name.',
   REVISION_MISSING: 'The arbiter holds no configuration yet.',
   ALREADY_RUNNING: 'Another `holdfast up` runs in this folder.',

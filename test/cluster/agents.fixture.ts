@@ -93,13 +93,12 @@ export async function startAgents(
       return found;
     },
     async allUp(limitMs = 30_000) {
-      for (const [name, agent] of agents) if (hasEnded.has(agent)) await result.start(name);
-      const expected = new Map([...agents].map(([name, { pid }]) => [name, pid]));
       await until(
-        members,
-        (all) =>
-          all.filter(({ instance, state, agentPid }) => state === 'up' && expected.get(instance) === agentPid)
-            .length === expected.size,
+        async () => {
+          for (const [name, agent] of agents) if (hasEnded.has(agent)) await result.start(name);
+          return members();
+        },
+        (all) => [...agents].every(([name, { pid }]) => all.some((one) => isUp(one, name, pid))),
         limitMs,
       );
     },
@@ -117,6 +116,9 @@ export async function startAgents(
   await result.allUp(40_000);
   return result;
 }
+
+const isUp = ({ instance, state, agentPid }: Member, name: string, pid: number): boolean =>
+  instance === name && state === 'up' && agentPid === pid;
 
 function messagesOf(child: ChildProcess): AgentProcess['messages'] {
   const messages: { atMs: number; text: string }[] = [];

@@ -72,6 +72,12 @@ async function attemptsOf(occurrence: string) {
   return runs.map((run) => ({ run, execution: executions.find(({ token }) => token === run.token) }));
 }
 
+async function thaw(agent: AgentProcess): Promise<void> {
+  agent.signal('SIGCONT');
+  await until(async () => said(agent, /the membership has ended: declared lost by/), Boolean);
+  await agents.allUp();
+}
+
 const said = (agent: AgentProcess, pattern: RegExp) => agent.messages.some(({ text }) => pattern.test(text));
 
 test('P5: an instance that is killed while it executes is followed by another one at once', async () => {
@@ -126,9 +132,7 @@ test('P4: a command whose agent freezes is dead before another instance begins; 
   assert.ok(lastMs < second.beganMs, `it worked until ${lastMs - second.beganMs} ms after the other began`);
   assert.notEqual(second.agent, first.agent);
   await view.done(occurrence);
-  agent.signal('SIGCONT');
-  await until(async () => said(agent, /came too late and counts for nothing/), Boolean);
-  await agents.allUp();
+  await thaw(agent);
   const back = await agents.member(first.agent);
   assert.ok(back.incarnation > member.incarnation);
   assert.equal(back.agentPid, agent.pid);
@@ -147,12 +151,36 @@ test('P4: a handler whose agent freezes is told in time to stop; the late result
   const margin = aborted.atMs - renewedMs;
   assert.ok(margin > ttlMs / 2 - stopWorkMs, `told ${margin} ms after a renewal that was good for ${ttlMs}`);
   await view.done(occurrence);
-  agent.signal('SIGCONT');
-  await until(async () => said(agent, /came too late and counts for nothing/), Boolean);
-  await agents.allUp();
+  await thaw(agent);
   const back = await agents.member(first.agent);
   assert.ok(back.incarnation > member.incarnation);
   assert.equal(back.pid, member.pid, 'the instance itself lived on');
+});
+
+test('P3: what a handler ends while its agent is frozen comes too late, counts for nothing, and is done again', async () => {
+  const { occurrence, first, agent } = await begin('post', { workMs: 600, laterMs: 100 });
+  agent.signal('SIGSTOP');
+  const second = await view.begun(occurrence, 2);
+  assert.notEqual(second.agent, first.agent);
+  await view.done(occurrence);
+  await thaw(agent);
+  const [lost, rerun] = await attemptsOf(occurrence);
+  assert.deepEqual([lost?.execution?.how, rerun?.execution?.how], ['completed', 'completed']);
+  assert.deepEqual([lost?.run.outcome, rerun?.run.outcome], ['lost', 'succeeded']);
+  assert.ok(said(agent, new RegExp(`"${first.token}".*(came too late and counts for nothing|run of post lost)`)));
+});
+
+test('P1: what a handler commits while its agent is frozen counts, and is not done again', async () => {
+  const { occurrence, first, agent } = await begin('post', { workMs: 600, commit: true });
+  agent.signal('SIGSTOP');
+  const done = await view.done(occurrence);
+  assert.deepEqual([done.outcome, done.attempts], ['succeeded', 1]);
+  await until(
+    () => agents.member(first.agent),
+    ({ state }) => state === 'lost',
+  );
+  await thaw(agent);
+  assert.equal((await view.runsOf(occurrence)).length, 1);
 });
 
 test('P5: an instance that freezes is killed by its agent, and what it ran goes on elsewhere', async () => {
@@ -189,7 +217,7 @@ test('P1: agent and instance freeze and thaw after the take-over: the database t
     effects.map(({ token }) => token),
     [second?.run.token],
   );
-  await until(async () => said(agent, /came too late and counts for nothing|the membership has ended/), Boolean);
+  await thaw(agent);
 });
 
 test('an agent that has to go lets a run finish that ends within the drain', async () => {

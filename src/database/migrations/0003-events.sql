@@ -435,7 +435,7 @@ declare
   me holdfast.member;
   wait_ms int;
   claim jsonb;
-  answers jsonb := '[]';
+  answers jsonb[] := '{}';
 begin
   select * into me from holdfast.member m
   where m.instance = p_instance and m.token = p_member_token and m.lease_until >= holdfast.now()
@@ -448,13 +448,17 @@ begin
   if wait_ms > 0 then
     return jsonb_build_object('outcome', 'grace', 'waitMs', wait_ms);
   end if;
-  perform holdfast.event_lock(p_claims);
+  -- Most claims are of agents that were not first. A cursor never comes back to where it was, so they need no lock.
+  perform holdfast.event_lock((select jsonb_agg(x.value) from jsonb_array_elements(p_claims) as x(value)
+    where x.value ? 'occurrence' or exists (select from holdfast.event_cursor c
+      where c.event = x.value ->> 'event' and c.place = x.value ->> 'place'
+        and c.cursor = holdfast.moment((x.value ->> 'cursorMs')::float8))));
   for claim in select value from jsonb_array_elements(p_claims) loop
-    answers := answers || case when claim ? 'occurrence'
+    answers := array_append(answers, case when claim ? 'occurrence'
       then holdfast.claim_waiting(claim, p_instance, p_member_token)
-      else holdfast.claim_due(claim, p_instance, p_member_token) end;
+      else holdfast.claim_due(claim, p_instance, p_member_token) end);
   end loop;
-  return jsonb_build_object('outcome', 'answered', 'nowMs', holdfast.ms(holdfast.now()), 'answers', answers);
+  return jsonb_build_object('outcome', 'answered', 'nowMs', holdfast.ms(holdfast.now()), 'answers', to_jsonb(answers));
 end $$;
 
 -- Results, each under its run's token. A run that has ended already keeps the end it has.
@@ -462,7 +466,7 @@ create function holdfast.event_finish(p_results jsonb) returns jsonb language pl
 declare
   given jsonb;
   r holdfast.run;
-  answers jsonb := '[]';
+  answers jsonb[] := '{}';
   successor text;
 begin
   perform holdfast.event_lock((select jsonb_agg(jsonb_build_object('event', o.event, 'place', o.place))
@@ -473,25 +477,25 @@ begin
     select * into r from holdfast.run x where x.token = (given ->> 'token')::bigint;
     successor := null;
     if not found then
-      answers := answers || jsonb_build_object('outcome', 'unknown');
+      answers := array_append(answers, jsonb_build_object('outcome', 'unknown'));
     elsif r.ended_at is not null then
-      answers := answers || jsonb_build_object('outcome', case when r.outcome = given ->> 'outcome' then 'done' else 'ended' end,
-        'was', r.outcome, 'reason', r.reason);
+      answers := array_append(answers, jsonb_build_object('outcome', case when r.outcome = given ->> 'outcome' then 'done' else 'ended' end,
+        'was', r.outcome, 'reason', r.reason));
     else
       if given ->> 'outcome' = 'handed over' then
         select m.instance into successor from holdfast.member m
         where m.instance = given ->> 'prefer' and m.state = 'up' and m.left_at is null and m.lease_until >= holdfast.now();
         if successor is null then
-          answers := answers || jsonb_build_object('outcome', 'nobody');
+          answers := array_append(answers, jsonb_build_object('outcome', 'nobody'));
           continue;
         end if;
       end if;
       perform holdfast.run_end(r.token, given ->> 'outcome', given ->> 'reason', given ->> 'result',
         (given ->> 'retryMs')::float8, successor, null);
-      answers := answers || jsonb_build_object('outcome', 'done');
+      answers := array_append(answers, jsonb_build_object('outcome', 'done'));
     end if;
   end loop;
-  return answers;
+  return to_jsonb(answers);
 end $$;
 
 -- The end of a run inside the application's own transaction: its effects and its outcome are committed together, or

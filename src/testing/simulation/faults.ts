@@ -13,6 +13,9 @@ export const faultKinds = [
   'agent crashes, restarts without proof',
   'agent crashes for good',
   'agent leaves, another comes',
+  'agent frozen as it claims',
+  'agent crashes as it claims',
+  'agent crashes as it reports',
   'instance crashes, its agent lives',
   'instance drains',
   'rival with the same name',
@@ -56,14 +59,56 @@ const troubled = (agent: SimulatedAgent, untilMs: number): void => {
 
 const crash = (restart: 'with proof' | 'without proof' | 'never'): Deed =>
   toOneAgent((agent, world, random) => {
+    // What it has just sent may still be under way when it is long gone.
+    const lingersMs = random.chance(0.5) ? random.between(100, 1_500) : 0;
+    if (lingersMs > 0) lingering(world, agent, lingersMs);
+    world.time.at(world.time.nowMs() + lingersMs, () => {
+      agent.die();
+      const { instance, agentId } = agent;
+      if (restart === 'never') return;
+      comeBack(world, random, instance, restart === 'with proof' ? [agentId] : []);
+    });
+  });
+
+function lingering(world: World, agent: SimulatedAgent, ms: number): void {
+  const startMs = world.time.nowMs();
+  const endMs = Math.min(startMs + ms, world.faults.messagesEndMs);
+  const agents = new Set([agent.agentId]);
+  world.messageFaults.push({
+    agents,
+    kinds: ['delayed', 'stalled in the server'],
+    probability: 0.8,
+    startMs,
+    endMs,
+  });
+}
+
+function comeBack(world: World, random: Random, instance: string, provedDead: readonly string[]): void {
+  const atMs = Math.min(world.faults.endMs, world.time.nowMs() + random.between(50, 4_000));
+  world.time.at(atMs, () => world.addAgent(instance, provedDead));
+}
+
+/** Something that happens at the worst moment: when that has been executed, and the answer is under way. */
+const asItSays = (
+  call: string,
+  deed: (agent: SimulatedAgent, world: World, random: Random, endMs: number) => void,
+): Deed =>
+  toOneAgent((agent, world, random, endMs) => {
+    world.afterNext(agent.agentId, call, () => {
+      if (world.time.nowMs() < endMs) deed(agent, world, random, endMs);
+    });
+  });
+
+const frozen = (agent: SimulatedAgent, world: World, _random: Random, endMs: number): void => {
+  agent.freeze();
+  troubled(agent, endMs + 3_100);
+  world.time.at(endMs, () => agent.wake());
+};
+
+const crashAsItSays = (call: string): Deed =>
+  asItSays(call, (agent, world, random) => {
     agent.die();
-    const { instance, agentId } = agent;
-    if (restart === 'never') return;
-    const provedDead = restart === 'with proof' ? [agentId] : [];
-    const pauseMs = random.between(50, 4_000);
-    world.time.at(Math.min(world.faults.endMs, world.time.nowMs() + pauseMs), () =>
-      world.addAgent(instance, provedDead),
-    );
+    comeBack(world, random, agent.instance, random.chance(0.5) ? [agent.agentId] : []);
   });
 
 function partition(
@@ -101,11 +146,10 @@ export const deeds: Record<FaultKind, Deed> = {
       endMs: Math.min(endMs, world.faults.messagesEndMs),
     });
   },
-  'agent frozen': toOneAgent((agent, world, _random, endMs) => {
-    agent.freeze();
-    troubled(agent, endMs + 3_100);
-    world.time.at(endMs, () => agent.wake());
-  }),
+  'agent frozen': toOneAgent(frozen),
+  'agent frozen as it claims': asItSays('event_claim', frozen),
+  'agent crashes as it claims': crashAsItSays('event_claim'),
+  'agent crashes as it reports': crashAsItSays('event_finish'),
   'agent suspended': toOneAgent((agent, world, _random, endMs) => {
     agent.suspend();
     troubled(agent, endMs + 3_100);
@@ -185,7 +229,7 @@ export function planFaults(world: World, random: Random): void {
   const { ttlMs } = world.lease;
   const count = Math.floor(random.between(atLeast, atMost + 1));
   for (let index = 0; index < count; index++) {
-    const kind = random.pick(faultKinds);
+    const kind = random.pick(world.faultKinds);
     const startMs = random.between(beginMs, allEndMs - 0.4 * ttlMs);
     const durationMs = random.chance(0.5)
       ? random.between(0.02, 1) * ttlMs

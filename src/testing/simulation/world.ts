@@ -12,7 +12,13 @@ import { type Execution, type MessageFault, type SimulatedArbiter, simulatedArbi
 import type { SimulatedDatabase } from './database.ts';
 import { type DefinedEvents, definedEvents } from './defined-events.ts';
 import type { Plan } from './definitions.ts';
-import { type FaultTiming, type MessageFaultWindow, planFaults } from './faults.ts';
+import {
+  type FaultKind,
+  type FaultTiming,
+  faultKinds,
+  type MessageFaultWindow,
+  planFaults,
+} from './faults.ts';
 import { type Invariants, invariants } from './invariants.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { readLedger } from './ledger-reading.ts';
@@ -43,6 +49,7 @@ export interface World {
   readonly lease: LeaseTiming;
   readonly faults: FaultTiming;
   readonly messageFaults: MessageFaultWindow[];
+  readonly faultKinds: readonly FaultKind[];
   readonly eventNames: readonly string[];
   /** That of the agents which start now, and how many there are. */
   readonly revision: number;
@@ -50,6 +57,8 @@ export interface World {
   arbiterBusyUntilMs: number;
   addAgent(instance: string, provedDead: readonly string[]): void;
   roll(): void;
+  /** Once, when a call of this agent has been executed. */
+  afterNext(agentId: string, call: string, run: () => void): void;
   cutReplication(): Promise<void>;
   promote(clockOffsetMs: number): Promise<void>;
   /** Counts something that a test wants to have happened sometimes. */
@@ -70,6 +79,8 @@ export interface RunResult {
 
 export interface SimulationOptions {
   readonly parts?: Partial<Parts>;
+  /** Only these. */
+  readonly faultKinds?: readonly FaultKind[];
   /** How many lines of the trace are kept. */
   readonly traceLines?: number;
   /** Every so often, for a person who waits. */
@@ -112,6 +123,7 @@ class Run implements World {
   readonly #happened = new Map<string, number>();
   readonly #trace: string[] = [];
   readonly #digest = createHash('sha256');
+  readonly #awaited: { readonly agentId: string; readonly call: string; readonly run: () => void }[] = [];
   readonly #lostTimelines = new Set<number>();
   #violation: Error | undefined;
   #verdict: LedgerVerdict | undefined;
@@ -181,6 +193,14 @@ class Run implements World {
     );
   }
 
+  get faultKinds(): readonly FaultKind[] {
+    return this.#options.faultKinds ?? faultKinds;
+  }
+
+  afterNext(agentId: string, call: string, run: () => void): void {
+    this.#awaited.push({ agentId, call, run });
+  }
+
   roll(): void {
     this.revision++;
   }
@@ -199,7 +219,7 @@ class Run implements World {
   }
 
   happened(kind: string): void {
-    this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
+    this.#count(kind);
     this.#note(`-- ${kind}`);
   }
 
@@ -273,7 +293,7 @@ class Run implements World {
     });
     for (const [outcome, count] of Object.entries(this.#verdict.counts.outcomes))
       this.#happened.set(`outcome ${outcome}`, count);
-    for (const { outcome } of ledger.runs) this.happened(`run ${outcome}`);
+    for (const { outcome } of ledger.runs) this.#count(`run ${outcome}`);
     if (this.#verdict.counts.repeated > 0) this.happened('work repeated');
     if (this.#verdict.counts.forgotten > 0) this.happened('work forgotten by a failover');
     const [violation] = this.#verdict.violations;
@@ -320,6 +340,14 @@ class Run implements World {
       this.#violate(error as Error);
     }
     this.#countAnswers(call, rows[0]);
+    const index = this.#awaited.findIndex(
+      (one) => one.agentId === caller.agentId && call === `holdfast.${one.call}`,
+    );
+    for (const { run } of index < 0 ? [] : this.#awaited.splice(index, 1)) run();
+  }
+
+  #count(kind: string): void {
+    this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
   }
 
   async #readRetired(): Promise<void> {
@@ -330,14 +358,13 @@ class Run implements World {
   }
 
   #countAnswers(call: string | undefined, row: Record<string, unknown> | undefined): void {
-    const count = (kind: string): void => void this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
     if (call === 'holdfast.event_claim') {
       const answer = row?.answer as { outcome: string; answers?: { outcome: string }[] };
-      if (answer.outcome !== 'answered') count(`claims ${answer.outcome}`);
-      for (const { outcome } of answer.answers ?? []) count(`claim ${outcome}`);
+      if (answer.outcome !== 'answered') this.#count(`claims ${answer.outcome}`);
+      for (const { outcome } of answer.answers ?? []) this.#count(`claim ${outcome}`);
     } else if (call === 'holdfast.event_finish') {
       for (const { outcome } of (row?.answers as { outcome: string }[] | undefined) ?? [])
-        count(`result ${outcome}`);
+        this.#count(`result ${outcome}`);
     }
   }
 
