@@ -14,6 +14,8 @@ const answerWithinMs = 2_000;
 export interface Database {
   /** Rows, or a Refusal (503) where the database cannot be asked now. */
   query<Row>(text: string, values?: readonly unknown[]): Promise<Row[]>;
+  /** Makes the tables, where nobody has yet. */
+  prepare(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -35,6 +37,7 @@ const createTables = `
     price_cents integer not null check (price_cents >= 0),
     position integer not null
   );
+  alter table shop.product add column if not exists stocked integer not null default 40;
   create table if not exists shop.picture (
     id text primary key,
     product text references shop.product,
@@ -43,6 +46,33 @@ const createTables = `
     uploaded_at timestamptz not null default now()
   );
   create index if not exists picture_by_product on shop.picture (product, uploaded_at);
+  create table if not exists shop.purchase (
+    id bigint generated always as identity primary key,
+    customer text not null,
+    placed_at timestamptz not null default now()
+  );
+  create index if not exists purchase_by_customer on shop.purchase (customer, id);
+  create table if not exists shop.purchase_line (
+    purchase bigint not null references shop.purchase,
+    product text not null references shop.product,
+    pieces integer not null check (pieces > 0),
+    price_cents integer not null,
+    primary key (purchase, product)
+  );
+  create table if not exists shop.invoice (
+    number bigint generated always as identity primary key,
+    purchase bigint not null unique references shop.purchase,
+    amount_cents integer not null,
+    issued_by text not null,
+    issued_at timestamptz not null default now()
+  );
+  create table if not exists shop.stock_report (
+    due timestamptz primary key,
+    text text not null,
+    made_by text not null,
+    made_at timestamptz not null default now(),
+    token bigint not null
+  );
 `;
 
 const seedProducts = `
@@ -109,13 +139,18 @@ export function openDatabase(url: string, seed: readonly ProductRow[]): Database
     await ask(seedProducts, [JSON.stringify(seed)]);
   }
 
+  async function prepare(): Promise<void> {
+    tables ??= makeTables().catch((error: unknown) => {
+      tables = undefined; // the next question tries again
+      throw error;
+    });
+    await tables;
+  }
+
   return {
+    prepare,
     async query(text, values = []) {
-      tables ??= makeTables().catch((error: unknown) => {
-        tables = undefined; // the next question tries again
-        throw error;
-      });
-      await tables;
+      await prepare();
       return ask(text, values);
     },
     async close() {

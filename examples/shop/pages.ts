@@ -93,7 +93,8 @@ export function basketPage(viewer: Viewer, items: readonly string[], catalogue: 
 ${items.length > 0 ? table : html`<p class="soft">Nothing yet. <a href="/">Have a look around.</a></p>`}
 <form class="fields" method="post" action="/basket">
 <input name="item" aria-label="Something else" placeholder="Something else you would like" maxlength="100" required>
-<button class="quiet">Add</button></form></div>`,
+<button class="quiet">Add</button></form>
+${items.some((item) => products.has(item)) ? html`<form method="post" action="/orders"><button>Order</button></form>` : undefined}</div>`,
   );
 }
 
@@ -122,7 +123,7 @@ export function problemPage(instance: string, statusCode: number, message: strin
   );
 }
 
-function layout(
+export function layout(
   title: string,
   viewer: Viewer,
   content: Html,
@@ -140,7 +141,8 @@ function layout(
 
 function accountOf(viewer: Viewer): Html {
   if (viewer.user === undefined) return html`<a href="/whoami">Who am I?</a><a href="/login">Log in</a>`;
-  return html`<a href="/basket">Basket (${viewer.basketSize})</a><a href="/notes">Notes</a>
+  return html`<a href="/basket">Basket (${viewer.basketSize})</a><a href="/orders">Orders</a>
+<a href="/notes">Notes</a>
 <a href="/whoami">${viewer.user}, ${viewer.visits} ${viewer.visits === 1 ? 'visit' : 'visits'}</a>
 <form method="post" action="/logout"><button class="quiet">Log out</button></form>`;
 }
@@ -154,6 +156,6 @@ function toneOf(instance: string): number {
 
 const euros = new Intl.NumberFormat('en-IE', { style: 'currency', currency: 'EUR' });
 
-function price(cents: number): string {
+export function price(cents: number): string {
   return euros.format(cents / 100);
 }

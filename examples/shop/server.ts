@@ -7,9 +7,12 @@
  *   HOLDFAST_DATABASE  the database of sessions, which the shop uses for its own tables as well
  *   HOLDFAST_SESSIONS  lifetimes of sessions (read by the session store)
  *   HOLDFAST_FILES     the directory that all instances share
+ *   HOLDFAST_AGENT_*   where its agent answers (read by the scheduled events)
  *
  * and by the `environment:` of holdfast.yaml: SHOP_SECRET, SHOP_TRUSTED_PROXIES, LOG_LEVEL.
  */
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openShop, type ShopOptions } from './shop.ts';
 
@@ -55,12 +58,14 @@ function readEnvironment(environment: NodeJS.ProcessEnv): { port: number; option
   }
   const secret = environment.SHOP_SECRET || developmentSecret;
   if (secret.length < 32) throw new EnvironmentError('SHOP_SECRET must have at least 32 characters.');
+  const instance = environment.HOLDFAST_INSTANCE || 'shop';
   return {
     port,
     options: {
-      instance: environment.HOLDFAST_INSTANCE || 'shop',
+      instance,
       databaseUrl,
       filesDirectory: environment.HOLDFAST_FILES || fileURLToPath(new URL('files', import.meta.url)),
+      temporaryDirectory: join(tmpdir(), 'holdfast-shop', instance),
       secret,
       trustedProxies: environment.SHOP_TRUSTED_PROXIES || 'loopback',
       logLevel: environment.LOG_LEVEL || 'info',

@@ -4,6 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
@@ -78,6 +81,7 @@ export class Visitor {
 }
 
 const started: ChildProcess[] = [];
+const temporary: string[] = [];
 
 export function spawnServer(environment: Record<string, string>): ChildProcess {
   const server = spawn(process.execPath, [fileURLToPath(new URL('server.ts', import.meta.url))], {
@@ -88,7 +92,14 @@ export function spawnServer(environment: Record<string, string>): ChildProcess {
   return server;
 }
 
-export async function startInstance(name: string, databaseUrl: string, files: string): Promise<Instance> {
+export async function startInstance(
+  name: string,
+  databaseUrl: string,
+  files: string,
+  environment: Record<string, string> = {},
+): Promise<Instance> {
+  const own = mkdtempSync(join(tmpdir(), 'holdfast-shop-own-'));
+  temporary.push(own);
   const server = spawnServer({
     PORT: '0',
     HOLDFAST_INSTANCE: name,
@@ -96,6 +107,8 @@ export async function startInstance(name: string, databaseUrl: string, files: st
     HOLDFAST_DATABASE: databaseUrl,
     HOLDFAST_SESSIONS: JSON.stringify({ idleMs: 60_000, absoluteMs: 600_000, away: 'defer' }),
     HOLDFAST_FILES: files,
+    TMPDIR: own,
+    ...environment,
   });
   server.stderr?.pipe(process.stderr);
   assert.ok(server.stdout);
@@ -110,6 +123,7 @@ export async function startInstance(name: string, databaseUrl: string, files: st
 
 export function endProcesses(): void {
   for (const server of started) server.kill('SIGKILL');
+  for (const folder of temporary) rmSync(folder, { recursive: true, force: true });
 }
 
 /** Settling takes the time that it takes; what counts is that it ends. */

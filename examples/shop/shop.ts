@@ -6,8 +6,12 @@ import { type FastifyInstance, type FastifyRequest, fastify, LogController } fro
 import { answer, answerChange, answerProblems, wantsJson } from './answers.ts';
 import { type CatalogueReader, openCatalogue, seed } from './catalogue.ts';
 import { type Database, openDatabase } from './database.ts';
+import { handleEvents } from './events.ts';
 import { noteName, textField } from './input.ts';
+import { ordersPage, type StockReport, stockPage } from './office-pages.ts';
+import { ordersOf, placeOrder } from './orders.ts';
 import { basketPage, loginPage, notesPage, shopPage, whoamiPage } from './pages.ts';
+import { openPictureCopies, type PictureCopies } from './picture-copies.ts';
 import { openPictures, type PictureStore, pictureLimitBytes } from './pictures.ts';
 import { Refusal } from './refusal.ts';
 import { refuseForeignOrigins } from './same-origin.ts';
@@ -16,6 +20,7 @@ import { publish, takeUpload } from './uploads.ts';
 import {
   addToBasket,
   countVisit,
+  emptyBasket,
   keepNote,
   keepSessions,
   logIn,
@@ -28,6 +33,8 @@ export interface ShopOptions {
   readonly instance: string;
   readonly databaseUrl: string;
   readonly filesDirectory: string;
+  /** Of this instance alone; what is in it may go. */
+  readonly temporaryDirectory: string;
   /** Signs the session cookies; the same for every instance. At least 32 characters. */
   readonly secret: string;
   /** Whose word on addresses and protocol is believed: a balancer's. */
@@ -53,19 +60,17 @@ export async function openShop(options: ShopOptions): Promise<FastifyInstance> {
   });
   const database = openDatabase(options.databaseUrl, seed);
   app.addHook('onClose', () => database.close());
-  const parts = {
-    instance,
-    database,
-    catalogue: openCatalogue(database),
-    pictures: await openPictures(options.filesDirectory),
-  };
+  const pictures = await openPictures(options.filesDirectory);
+  const copies = await openPictureCopies(options.temporaryDirectory, pictures);
+  const parts = { instance, database, catalogue: openCatalogue(database), pictures };
   closeConnectionsWhenStopping(app);
   answerProblems(app, instance);
   refuseForeignOrigins(app);
 
   // These two ask nobody: an instance is healthy, and pictures are there, while the database is away.
   app.get('/health', async () => ({ status: 'ok' }));
-  servePictures(app, parts.pictures);
+  servePictures(app, copies);
+  await handleEvents(app, { instance, database, copies });
 
   await app.register(async (visited) => {
     await visited.register(fastifyCookie);
@@ -76,6 +81,7 @@ export async function openShop(options: ShopOptions): Promise<FastifyInstance> {
     showPages(visited, parts);
     logInAndOut(visited, parts);
     keepBasketAndNotes(visited, parts);
+    takeOrders(visited, parts);
     takePictures(visited, parts);
   });
   return app;
@@ -156,6 +162,32 @@ function keepBasketAndNotes(app: FastifyInstance, { instance, catalogue }: ShopP
   });
 }
 
+function takeOrders(app: FastifyInstance, { instance, database, catalogue }: ShopParts): void {
+  app.get('/orders', { preHandler: loggedInOnly }, async (request, reply) => {
+    const { user = '' } = request.session;
+    const orders = await ordersOf(database, user);
+    return answer(request, reply, { user, orders }, () => ordersPage(viewerOf(request, instance), orders));
+  });
+
+  app.post('/orders', { preHandler: loggedInOnly }, async (request, reply) => {
+    const { user = '', basket = [] } = request.session;
+    const { products } = await catalogue.read();
+    const known = new Set(products.map(({ id }) => id));
+    const number = await placeOrder(database, user, basket, known);
+    await emptyBasket(request, (item) => known.has(item));
+    return answerChange(request, reply, { user, number }, { statusCode: 201, next: '/orders' });
+  });
+
+  app.get('/stock', async (request, reply) => {
+    const [report] = await database.query<StockReport>(
+      'select text, due, made_by as "madeBy" from shop.stock_report order by due desc limit 1',
+    );
+    return answer(request, reply, { instance, report: report ?? null }, () =>
+      stockPage(viewerOf(request, instance), report),
+    );
+  });
+}
+
 function takePictures(app: FastifyInstance, parts: ShopParts): void {
   app.addContentTypeParser(
     /^(image\/|application\/octet-stream)/,
@@ -176,7 +208,7 @@ function takePictures(app: FastifyInstance, parts: ShopParts): void {
   );
 }
 
-function servePictures(app: FastifyInstance, pictures: PictureStore): void {
+function servePictures(app: FastifyInstance, pictures: PictureCopies): void {
   app.get<{ Params: { id: string } }>('/pictures/:id', async (request, reply) => {
     const { id } = request.params;
     const picture = await pictures.read(id);

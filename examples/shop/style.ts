@@ -41,6 +41,7 @@ details summary { cursor: pointer; color: var(--soft); font-size: .88rem; } deta
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .5rem .3rem; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 td:last-child, th:last-child { text-align: right; } tfoot td { font-weight: 700; border: 0; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .5rem 1.2rem; } dt { color: var(--soft); } dd { font-weight: 600; overflow-wrap: anywhere; }
+pre { overflow-x: auto; font: .9rem/1.7 ui-monospace, monospace; }
 .problem { border-left: 5px solid var(--coral); }
 `;
 

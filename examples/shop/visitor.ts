@@ -74,6 +74,16 @@ export async function addToBasket(request: FastifyRequest, item: string): Promis
   await request.session.save();
 }
 
+/** What was ordered is out of the basket; what another request put into it meanwhile stays. */
+export async function emptyBasket(
+  request: FastifyRequest,
+  isOrdered: (item: string) => boolean,
+): Promise<void> {
+  const { basket = [] } = request.session;
+  request.session.basket = basket.filter((item) => !isOrdered(item));
+  await request.session.save();
+}
+
 export async function keepNote(request: FastifyRequest, name: string, value: string): Promise<void> {
   const notes = notesOf(request);
   if (!Object.hasOwn(notes, name) && Object.keys(notes).length >= notesAtMost) {

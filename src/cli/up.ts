@@ -198,7 +198,7 @@ ${rows.join('\n')}
     kill -9 ${first?.pid}                 the users of ${first?.instance} stay logged in elsewhere
     kill -STOP ${first?.pid}              it is frozen: found by its silence, and started again later
     ${invocation} status --watch -c ${configFile}
-
+${configuration.events.length === 0 ? '' : `    ${invocation} events list -c ${configFile}\n`}
   Ctrl-C stops everything. Logs: ${join(stateFolderOf(configFile), 'logs')}
 
 `;

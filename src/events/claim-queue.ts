@@ -34,6 +34,7 @@ export class ClaimQueue {
   readonly #options: ClaimQueueOptions;
   readonly #pending: PendingClaim[] = [];
   #isBusy = false;
+  #isClosed = false;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ClaimQueueOptions) {
@@ -54,7 +55,14 @@ export class ClaimQueue {
   }
 
   add(pending: PendingClaim): void {
-    this.#pending.push(pending);
+    if (this.#isClosed) pending.unanswered();
+    else this.#pending.push(pending);
+  }
+
+  /** Nothing is asked any more; an answer that is on its way is still waited for. */
+  close(): void {
+    this.#isClosed = true;
+    for (const pending of this.#pending.splice(0)) pending.unanswered();
   }
 
   send(member: Membership): void {

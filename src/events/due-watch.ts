@@ -6,6 +6,7 @@
  * occurrence over the members that are up). It claims at once; the others look a little later, each after the one
  * before it in that order, and find either the cursor moved or work to take over.
  */
+import { rendezvousOrder } from '../protocol/affinity.ts';
 import { type OccurrencePlan, planOccurrences } from '../protocol/occurrence-plan.ts';
 import { DueQueue } from '../support/due-queue.ts';
 import type { EventDefinition } from './definition.ts';
@@ -18,6 +19,20 @@ const lastTurn = 4;
 
 /** How long the one at this place in the order waits before it looks. */
 export const turnDelayMs = (rank: number): number => turnMs * Math.min(rank, lastTurn);
+
+/** An instance's place in the order in which the members look at something; `first`, if it is there, comes first. */
+export function rankAmong(
+  members: readonly string[],
+  instance: string,
+  key: string,
+  first: string | undefined,
+): number {
+  const order = rendezvousOrder(key, members);
+  const isFirstThere = first !== undefined && order.includes(first);
+  const all = isFirstThere ? [first, ...order.filter((one) => one !== first)] : order;
+  const index = all.indexOf(instance);
+  return index < 0 ? all.length : index;
+}
 
 /** How many missed moments one claim settles at most; further ones take further claims. */
 const duesAtOnce = 1_000;

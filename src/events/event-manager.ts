@@ -16,22 +16,15 @@ import type { EventNews } from '../protocol/event-news.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { ClaimQueue } from './claim-queue.ts';
-import { type EventDefinition, eventRow } from './definition.ts';
-import { DueWatch, turnDelayMs, type Watched } from './due-watch.ts';
+import type { EventDefinition } from './definition.ts';
+import { DueWatch, rankAmong, turnDelayMs, type Watched } from './due-watch.ts';
+import { Errands } from './errands.ts';
 import type { Executor } from './execution/execution.ts';
 import { type GateAnswer, GateDesk } from './gate-desk.ts';
-import {
-  type Claim,
-  type ClaimAnswer,
-  defineEvents,
-  type Grant,
-  membersUp,
-  type Waiting,
-  waiting,
-} from './ledger.ts';
-import { settleOldCalendar } from './recalendar.ts';
+import { type Claim, type ClaimAnswer, type Grant, membersUp, type Waiting, waiting } from './ledger.ts';
 import { ResultQueue } from './result-queue.ts';
 import { Runs } from './runs.ts';
+import { watchEvents } from './watch-events.ts';
 
 export interface EventLease {
   readonly membership: Membership | undefined;
@@ -75,7 +68,7 @@ export class EventManager {
   #seenChange: number | undefined;
   readonly #claims: ClaimQueue;
   readonly #results: ResultQueue;
-  readonly #busy = new Set<'define' | 'members' | 'waiting'>();
+  readonly #errands: Errands<'define' | 'members' | 'waiting'>;
   /** Occurrences that wait and that we have asked for. */
   readonly #wanted = new Set<string>();
   /** Monotonic: when something that waits may be claimed. */
@@ -90,6 +83,7 @@ export class EventManager {
     this.#definitions = new Map(options.definitions.map((one) => [one.name, one]));
     const { query, clock, log, instance } = options;
     const onIdle = () => this.hint();
+    this.#errands = new Errands({ clock, log: log.child({ instance }), signal: this.#stop.signal, onIdle });
     this.#results = new ResultQueue({ query, clock, log, onIdle });
     this.#claims = new ClaimQueue({
       query,
@@ -208,6 +202,7 @@ export class EventManager {
   /** Aborts what runs, reports it, ends. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    this.#claims.close();
     this.#runs.abortAll('aborted: its agent stops');
     const { clock } = this.#options;
     const limit = new AbortController();
@@ -234,7 +229,7 @@ export class EventManager {
       this.#collectDue();
       this.#readWaiting();
     }
-    if (!this.#isClosing) this.#claims.send(member);
+    this.#claims.send(member);
   }
 
   async #pause(): Promise<void> {
@@ -251,60 +246,27 @@ export class EventManager {
     if (lease.mayAct() && this.#takesWork() && this.#isDefined && wakeAtMs === Number.POSITIVE_INFINITY) {
       if (dueAtMs !== undefined && arbiterNowMs !== undefined && !this.#claims.isFull)
         wakeAtMs = nowMs + dueAtMs - arbiterNowMs;
-      if (!this.#busy.has('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waitingAtMs);
+      if (!this.#errands.isUnderWay('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waitingAtMs);
     }
     const pauseMs = Math.min(Math.max(wakeAtMs - nowMs, 0), 60_000);
     await clock.sleep(pauseMs, AbortSignal.any([woken.signal, this.#stop.signal]));
   }
 
-  /** One statement of a kind at a time; another look when its answer is there. */
-  #send(kind: 'define' | 'members' | 'waiting', statement: () => Promise<void>): void {
-    if (this.#busy.has(kind)) return;
-    this.#busy.add(kind);
-    const { clock, log, instance } = this.#options;
-    void statement()
-      .catch(async (error: Error) => {
-        log.debug({ instance, kind, error: error.message }, 'no answer from the arbiter; trying again');
-        await clock.sleep(retryMs, this.#stop.signal);
-      })
-      .finally(() => {
-        this.#busy.delete(kind);
-        this.hint();
-      });
-  }
-
   #define(member: Membership): void {
-    const { query, revision, definitions, alarm, log } = this.#options;
-    this.#send('define', async () => {
+    const { clock } = this.#options;
+    this.#errands.run('define', async () => {
       const timeline = this.#timeline;
-      let isCurrent = true;
-      const watch = new DueWatch();
-      const rows = definitions.map((definition) => eventRow(definition, alarm));
-      for (const known of await defineEvents(query, revision, rows)) {
-        const definition = this.#definitions.get(known.event);
-        if (!definition) continue;
-        if (known.digest === definition.digest) {
-          watch.watch(definition, known.cursorMs);
-        } else if (known.revision >= revision) {
-          log.warn(
-            { event: known.event, revision: known.revision },
-            'another revision has another schedule for it; left to agents that have that revision',
-          );
-        } else {
-          const cursorMs = await settleOldCalendar(query, member, definition, known, revision);
-          if (cursorMs === undefined) isCurrent = false;
-          else watch.watch(definition, cursorMs);
-        }
-      }
+      const { watch, isComplete } = await watchEvents(this.#options, member);
       this.#watch = watch;
-      this.#isDefined = isCurrent && timeline === this.#timeline;
+      this.#isDefined = isComplete && timeline === this.#timeline;
+      if (!isComplete) await clock.sleep(retryMs, this.#stop.signal);
     });
   }
 
   #readMembers(): void {
     const { query } = this.#options;
     const change = this.#change;
-    this.#send('members', async () => {
+    this.#errands.run('members', async () => {
       this.#members = await membersUp(query);
       this.#seenChange = change;
     });
@@ -341,14 +303,9 @@ export class EventManager {
     return this.#runs.countOf(name) + alsoWanted < settings.limit;
   }
 
-  /** This instance's place in the order in which instances look at it. */
-  #rank(key: string, on?: EventDefinition['settings']['on'], prefer?: string | null): number {
-    const order = rendezvousOrder(key, this.#members);
-    const first = prefer ?? (on?.kind === 'prefer' ? on.instance : undefined);
-    const preferred = first !== undefined && order.includes(first);
-    const all = preferred ? [first, ...order.filter((one) => one !== first)] : order;
-    const index = all.indexOf(this.#options.instance);
-    return index < 0 ? all.length : index;
+  #rank(key: string, on: EventDefinition['settings']['on'], prefer?: string | null): number {
+    const first = prefer ?? (on.kind === 'prefer' ? on.instance : undefined);
+    return rankAmong(this.#members, this.#options.instance, key, first);
   }
 
   #answeredDue(watch: DueWatch, watched: Watched, answer: ClaimAnswer, member: Membership): void {
@@ -400,7 +357,7 @@ export class EventManager {
   #readWaiting(): void {
     const { query, clock, instance } = this.#options;
     if (clock.monotonicMs() < this.#waitingAtMs) return;
-    this.#send('waiting', async () => {
+    this.#errands.run('waiting', async () => {
       this.#waitingAtMs = Number.POSITIVE_INFINITY;
       const found = await waiting(query, instance);
       for (const one of found) this.#consider(one);

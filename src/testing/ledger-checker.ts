@@ -45,6 +45,8 @@ export interface JournalEntry {
   readonly event: string;
   readonly place: string;
   readonly dueMs: number;
+  /** Left out: by its schedule. */
+  readonly cause?: 'schedule' | 'manual';
   readonly attempt: number;
   readonly token: string;
   readonly agent: string;
@@ -268,7 +270,7 @@ function implausible(row: LedgerOccurrence, runs: readonly LedgerRun[]): ['P2', 
 function checkJournal(check: LedgerCheck, tell: Tell): { repeated: number; forgotten: number } {
   const overlapping = new Map(check.events.map((one) => [keyOf(one), one.mayOverlap]));
   for (const [key, entries] of grouped(check.journal, keyOf)) {
-    for (const [, ofOne] of grouped(entries, ({ dueMs }) => String(dueMs))) checkOrder(ofOne, tell);
+    for (const ofOne of grouped(entries, occurrenceOf).values()) checkOrder(ofOne, tell);
     checkAlone(entries, overlapping.get(key) ?? false, tell);
   }
   const byToken = grouped(check.journal, ({ token }) => token);
@@ -297,11 +299,14 @@ function checkJournal(check: LedgerCheck, tell: Tell): { repeated: number; forgo
       tell(
         `P2: ${named(entry, entry.dueMs)} was completed by ${entry.agent}, and the ledger says ${run.outcome}`,
       );
-    const key = `${keyOf(entry)}/${entry.dueMs}`;
+    const key = `${keyOf(entry)}/${occurrenceOf(entry)}`;
     completions.set(key, (completions.get(key) ?? 0) + 1);
   }
   return { forgotten, repeated: [...completions.values()].filter((count) => count > 1).length };
 }
+
+/** Of one event and place. */
+const occurrenceOf = ({ dueMs, cause = 'schedule' }: JournalEntry): string => `${dueMs} ${cause}`;
 
 function checkOrder(entries: JournalEntry[], tell: Tell): void {
   entries.sort((one, other) => one.beganMs - other.beganMs);
@@ -319,7 +324,7 @@ function checkAlone(entries: JournalEntry[], mayOverlap: boolean, tell: Tell): v
   for (const entry of entries) {
     live = live.filter(({ endedMs }) => endedMs === undefined || endedMs > entry.beganMs);
     for (const other of live) {
-      if (other.dueMs === entry.dueMs) {
+      if (occurrenceOf(other) === occurrenceOf(entry)) {
         tell(`P1: ${entry.agent} and ${other.agent} worked on ${named(entry, entry.dueMs)} at the same time`);
       } else if (!mayOverlap) {
         tell(

@@ -49,13 +49,14 @@ export interface Cluster {
   dispose(): Promise<void>;
 }
 
+/** With `folder` the configuration that is there; without it the example shop in a new one. */
 export async function startCluster(
   options: { database?: string; folder?: string; instances?: number; extra?: string } = {},
 ): Promise<Cluster> {
   const folder = options.folder ?? (await mkdtemp(join(tmpdir(), 'holdfast-cluster-')));
   const configFile = join(folder, 'holdfast.yaml');
   if (!options.folder) await writeFile(configFile, await configuration(options));
-  const port = /listen: 127\.0\.0\.1:(\d+)/.exec(await readFile(configFile, 'utf8'))?.[1];
+  const port = /listen: "?127\.0\.0\.1:(\d+)/.exec(await readFile(configFile, 'utf8'))?.[1];
   const up = spawn(process.execPath, [program, 'up', '-c', configFile, '--json'], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -7,14 +7,15 @@ const environment = process.env;
 const order = JSON.parse(environment.HOLDFAST_PAYLOAD ?? '{}') as WorkOrder;
 const isChild = environment.WORKER_CHILD === 'yes';
 const attempt = Number(environment.HOLDFAST_ATTEMPT);
+const dueMs = Date.parse(environment.HOLDFAST_DUE ?? '');
 const note = openJournal(environment.WORKER_JOURNAL ?? '.', {
   event: environment.HOLDFAST_EVENT ?? '',
   place: environment.HOLDFAST_PLACE ?? '',
-  dueMs: Date.parse(environment.HOLDFAST_DUE ?? ''),
+  dueMs,
   attempt,
   token: environment.HOLDFAST_TOKEN ?? '',
   agent: environment.HOLDFAST_INSTANCE ?? '',
-  cause: environment.HOLDFAST_CAUSE ?? '',
+  cause: environment.HOLDFAST_CAUSE === 'manual' ? 'manual' : 'schedule',
 });
 
 if (order.stubborn) process.on('SIGTERM', () => undefined);
@@ -25,7 +26,7 @@ if (order.child && !isChild)
     stdio: 'ignore',
   }).unref();
 
-const endMs = performance.now() + workMsOf(order, attempt);
+const endMs = performance.now() + workMsOf(order, { attempt, dueMs });
 while (performance.now() < endMs) {
   note(isChild ? 'child' : 'step');
   await delay(stepMs);

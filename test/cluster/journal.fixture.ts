@@ -12,13 +12,15 @@ import { join } from 'node:path';
 import { processIdentity } from '../../src/platform/index.ts';
 import type { JournalEntry } from '../../src/testing/ledger-checker.ts';
 
-export const stepMs = 20;
+export const stepMs = 30;
 
 /** What a payload asks of the work. */
 export interface WorkOrder {
   readonly workMs?: number;
   /** For the second attempt and later ones. */
   readonly laterMs?: number;
+  /** Works that long only if it is due at a multiple of this, else not at all. */
+  readonly onlyEveryMs?: number;
   /** So many attempts fail before one succeeds. */
   readonly failures?: number;
   /** Writes a row into `public.effects`, in the transaction of the run. */
@@ -36,7 +38,7 @@ export interface WorkFacts {
   readonly attempt: number;
   readonly token: string;
   readonly agent: string;
-  readonly cause: string;
+  readonly cause: 'schedule' | 'manual';
 }
 
 export type Deed = 'began' | 'step' | 'completed' | 'failed' | 'aborted' | 'refused' | 'child';
@@ -57,8 +59,11 @@ export function openJournal(folder: string, facts: WorkFacts): (what: Deed, deta
   };
 }
 
-export const workMsOf = ({ workMs = 0, laterMs = workMs }: WorkOrder, attempt: number): number =>
-  attempt > 1 ? laterMs : workMs;
+export function workMsOf(order: WorkOrder, { attempt, dueMs }: Pick<WorkFacts, 'attempt' | 'dueMs'>): number {
+  const { workMs = 0, laterMs = workMs, onlyEveryMs = 1 } = order;
+  if (dueMs % onlyEveryMs !== 0) return 0;
+  return attempt > 1 ? laterMs : workMs;
+}
 
 export async function readNotes(folder: string): Promise<Note[]> {
   const notes: Note[] = [];
@@ -84,11 +89,12 @@ export function executionsOf(notes: readonly Note[], committed: ReadonlySet<stri
 }
 
 function endOf(notes: readonly Note[], isCommitted: boolean): Pick<JournalEntry, 'endedMs' | 'how'> {
-  const completed = notes.find(({ what }) => what === 'completed');
-  if (completed) return { endedMs: completed.atMs, how: 'completed' };
   const lastWork = notes.findLast(({ what }) => what === 'began' || what === 'step');
   const endedMs = lastWork?.atMs;
+  // The commit ends the run: what the handler does afterwards, such as saying so, is no part of it.
   if (isCommitted) return { endedMs, how: 'completed' };
+  const completed = notes.find(({ what }) => what === 'completed');
+  if (completed) return { endedMs: completed.atMs, how: 'completed' };
   if (notes.some(({ what }) => what === 'failed')) return { endedMs, how: 'failed' };
   if (notes.some(({ what }) => what === 'aborted' || what === 'refused')) return { endedMs, how: 'aborted' };
   const lives = lastWork !== undefined && processIdentity(lastWork.pid) !== undefined;

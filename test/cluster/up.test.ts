@@ -22,6 +22,7 @@ test('up refuses a second one in the same folder, says what runs, and leaves not
     assert.deepEqual(Object.keys(status), [
       'cluster',
       'arbiter',
+      'events',
       'balancers',
       'instances',
       'takeoverWorstCaseMs',

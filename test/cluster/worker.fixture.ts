@@ -30,7 +30,7 @@ async function work(run: EventRun): Promise<string> {
   });
   note('began', run.payload);
   try {
-    await (order.stubborn ? delay(workMsOf(order, run.attempt)) : inSteps(run, order, () => note('step')));
+    await (order.stubborn ? delay(workMsOf(order, { attempt: run.attempt, dueMs: run.due.getTime() })) : inSteps(run, order, () => note('step')));
     if (order.commit) await commit(run);
     if (run.attempt <= (order.failures ?? 0)) {
       note('failed');
@@ -49,7 +49,7 @@ async function work(run: EventRun): Promise<string> {
 }
 
 async function inSteps(run: EventRun, order: WorkOrder, step: () => void): Promise<void> {
-  const endMs = performance.now() + workMsOf(order, run.attempt);
+  const endMs = performance.now() + workMsOf(order, { attempt: run.attempt, dueMs: run.due.getTime() });
   while (performance.now() < endMs) {
     run.signal.throwIfAborted();
     step();

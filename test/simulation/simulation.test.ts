@@ -31,7 +31,7 @@ const sometimes = [
   ...faultKinds,
   ...messageFaults.map((fault) => `message ${fault}`),
   ...['declared lost', 'fenced', 'expired', 'taken over after watching', 'rejoined after a seen death'],
-  ...['refused: held by a live agent', 'named lease granted', 'failed over while the lease was out'],
+  ...['refused: held by a live agent', 'named lease granted'],
   ...['another revision', 'instance that never comes back'],
   ...['run asked for by a person', 'event paused', 'hand-over failed'],
   ...['outcome succeeded', 'outcome failed', 'outcome skipped', 'outcome missed', 'outcome abandoned'],

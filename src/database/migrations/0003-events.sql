@@ -63,7 +63,8 @@ create table holdfast.occurrence (
   asked_by    text,
   payload     jsonb,
   ended_at    timestamptz,
-  unique (event, place, due),
+  -- A person may ask for one in the very millisecond in which another is due.
+  unique (event, place, due, cause),
   check ((state = 'done') = (outcome is not null)),
   check ((state = 'done') = (ended_at is not null))
 ) with (fillfactor = 70);
@@ -341,7 +342,7 @@ begin
   values (p_event, p_place, p_due, p_due, 'schedule', case when why is null then 'waiting' else 'done' end,
     case when why is not null then 'skipped' end, why, moment, held_by, p_reruns,
     case when why is not null then moment end)
-  on conflict (event, place, due) do nothing
+  on conflict (event, place, due, cause) do nothing
   returning o.* into planned;
   return planned;
 end $$;
@@ -564,7 +565,7 @@ begin
         case when e.definition ->> 'overlap' <> 'allow' and exists (select from holdfast.occurrence x
           where x.event = p_event and x.place = at_place and x.state <> 'done') then 'predecessor' end,
         coalesce((e.definition -> 'lost' ->> 'reruns')::int, 0), p_by, p_payload)
-      on conflict (event, place, due) do nothing returning o.* into made;
+      on conflict (event, place, due, cause) do nothing returning o.* into made;
       exit when found;
       due_at := due_at + interval '1 ms';
     end loop;

@@ -8,7 +8,7 @@ import type { Clock } from '../../support/clock.ts';
 import { formatDuration } from '../../support/duration.ts';
 import { HoldfastError } from '../../support/errors.ts';
 import type { AgentClient } from './agent-client.ts';
-import { leaseLost, momentOf, watchLease } from './lease-watch.ts';
+import { type LeaseWatch, leaseLost, momentOf, watchLease } from './lease-watch.ts';
 import { RunAbortedError } from './run-errors.ts';
 import { commitWithRun, type TransactionClient } from './run-transaction.ts';
 
@@ -25,6 +25,11 @@ export interface EventRun {
   readonly payload: unknown;
   /** The same for every attempt: for services that do a thing once for each key. */
   readonly idempotencyKey: string;
+  /**
+   * Only for an event with `on: designated` whose hooks post to its handler: from now on this instance is, or is no
+   * longer, the one that does the work. Nothing is committed then, and there is no lease to prove: answer, and go on.
+   */
+  readonly appointment: 'appointed' | 'dismissed' | undefined;
   /** Aborted when this run must stop: hand it on to whatever takes a signal. The reason is an `Error`. */
   readonly signal: AbortSignal;
   /** Until its time-out; 0 when it must stop. */
@@ -59,6 +64,11 @@ export interface RunControl {
   end(): void;
 }
 
+const nothingToProve: LeaseWatch = {
+  remainingMs: () => Number.POSITIVE_INFINITY,
+  lastFailure: () => undefined,
+};
+
 /** A machine that was suspended finds out this soon after it woke: timers count on the monotonic clock only. */
 const lookEveryMs = 100;
 
@@ -71,14 +81,16 @@ export async function beginRun(
   const stop = new AbortController();
   const ended = new AbortController();
   const abort = (reason: Error) => stop.abort(reason);
-  const lease = await watchLease({
-    clock,
-    agent,
-    token: facts.token,
-    withinMs: Math.min(leaseMs, timeoutMs),
-    ended: AbortSignal.any([stop.signal, ended.signal]),
-    onFenced: abort,
-  });
+  const lease = facts.appointment
+    ? nothingToProve
+    : await watchLease({
+        clock,
+        agent,
+        token: facts.token,
+        withinMs: Math.min(leaseMs, timeoutMs),
+        ended: AbortSignal.any([stop.signal, ended.signal]),
+        onFenced: abort,
+      });
 
   const leftMs = () => timeoutMs - elapsedMs(startedAt, momentOf(clock));
 

@@ -70,10 +70,9 @@ test('P1: no answer is a no, and so is every answer that is not yes', async () =
     reason: 'the agent holds no lease at the moment',
   });
   await agent.close();
-  assert.deepEqual(await events.ask('nightly'), {
-    run: false,
-    reason: 'the agent cannot be reached (ECONNREFUSED)',
-  });
+  const unreached = await events.ask('nightly');
+  assert.ok(!unreached.run);
+  assert.match(unreached.reason, /^the agent cannot be reached/);
   const alone = await openEvents().ask('nightly');
   assert.equal(alone.run, false);
   agent = await startFakeAgent();

@@ -156,6 +156,7 @@ function readGrant(
       attempt: Number(attempt ?? 1),
       token: BigInt(String(token)),
       cause: cause === 'manual' ? 'manual' : 'schedule',
+      appointment: undefined,
       payload,
       idempotencyKey:
         typeof idempotencyKey === 'string' ? idempotencyKey : `${event}/${where}/${at.toISOString()}`,

@@ -10,8 +10,8 @@ import { after, afterEach, before, beforeEach, suite, test } from 'node:test';
 import express from 'express';
 import { fastify } from 'fastify';
 import { type Arbiter, openArbiter } from '../../database/arbiter.ts';
-import type { Log } from '../../support/log.ts';
-import { silentLog } from '../../support/log.ts';
+import { systemClock } from '../../database/clock.ts';
+import { type Log, silentLog } from '../../support/log.ts';
 import { startTestPostgres, type TestPostgres } from '../../testing/postgres.ts';
 import {
   eventually,
@@ -194,6 +194,18 @@ suite('A handler', () => {
     });
   }
 
+  test('is told of an appointment without any question to the agent: there is no run to prove', async () => {
+    agent.answer = () => fenced('there is no such run');
+    events.onEvent('nightly', (run) => `${run.event} ${run.appointment}`);
+    const url = await expressWith(events.express());
+    for (const appointment of ['appointed', 'dismissed']) {
+      const answer = await call(url, { headers: { 'holdfast-appointment': appointment } });
+      assert.deepEqual(answer, { status: 200, text: `nightly ${appointment}` });
+    }
+    assert.equal((await call(url, { headers: { 'holdfast-appointment': 'crowned' } })).status, 400);
+    assert.deepEqual(agent.questions, []);
+  });
+
   test('what it throws is its failure, without a stack, and is logged', async () => {
     events.onEvent('nightly', async () => {
       throw new TypeError('no price for rope');
@@ -232,7 +244,7 @@ suite('A handler', () => {
   });
 
   test('what is not for the events goes on to the application, with its body', async () => {
-    const app = express();
+    const app = express().set('env', 'test'); // quiet about the mistake below
     app.use(events.express(), express.json());
     app.post('/own', (request, response) => void response.json(request.body));
     for (const url of [await listen(app), await fastifyWith()]) {
@@ -316,6 +328,20 @@ suite('A run that must stop', () => {
     assert.equal((await call(await expressWith(patient.express()))).status, 500);
     const [beganMs = 0, abortedMs = 0] = begun;
     assert.ok(abortedMs - beganMs < 150, `${abortedMs - beganMs} ms`);
+  });
+
+  test('P4: a machine that was suspended knows by its wall clock, whatever its timers say', async () => {
+    let suspendedMs = 0;
+    const clock = { ...systemClock, wallMs: () => Date.now() + suspendedMs };
+    const woken = openEvents({ agentUrl: agent.url, agentSecret: secret, clock });
+    closing.push(() => woken.close());
+    woken.onEvent('nightly', async (run) => {
+      assert.equal(run.signal.aborted, false);
+      suspendedMs = 6_000;
+      assert.equal(run.signal.aborted, true, 'at the first look, before any timer');
+      assert.match(run.signal.reason.message, /no longer proved/);
+    });
+    assert.equal((await call(await expressWith(woken.express()))).status, 500);
   });
 
   test('P1: a request that lay in the socket of a frozen process does not begin once it counts no more', async () => {

@@ -36,6 +36,10 @@ export function readHeaders(headers: IncomingHttpHeaders): RunHeaders {
       token: BigInt(text('holdfast-token', /^\d{1,19}$/)),
       cause: text('holdfast-cause', /^(schedule|manual)$/) as RunFacts['cause'],
       idempotencyKey: text('idempotency-key', /./),
+      appointment:
+        headers['holdfast-appointment'] === undefined
+          ? undefined
+          : (text('holdfast-appointment', /^(appointed|dismissed)$/) as RunFacts['appointment']),
       timeoutMs: number('holdfast-timeout-ms'),
     },
     leaseMs: number('holdfast-lease-ms'),

@@ -54,12 +54,12 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
 
   function begin(order: RunOrder): Execution {
     const memberToken = options.memberToken();
-    const { event, place, dueMs, attempt, token, occurrence } = order;
+    const { event, place, dueMs, cause, attempt, token, occurrence } = order;
     if (memberToken === undefined)
       options.onViolation(`P9: ${options.agentId} begins ${event} without a lease`);
     const execution: Execution = {
       entry: {
-        ...{ event, place, dueMs, attempt, token: String(token), agent: options.agentId },
+        ...{ event, place, dueMs, cause, attempt, token: String(token), agent: options.agentId },
         ...{ beganMs: time.nowMs(), endedMs: undefined, how: undefined },
       },
       occurrence,
@@ -76,9 +76,9 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
     const where = isCommand ? host : machine;
     const execution = begin(order);
     const { promise: finished, resolve } = Promise.withResolvers<WorkResult>();
-    const end = (how: NonNullable<JournalEntry['how']>, result: WorkResult, atMs = time.nowMs()): void => {
+    const end = (how: NonNullable<JournalEntry['how']>, result: WorkResult): void => {
       if (!journal.live.has(execution)) return;
-      journal.ended(execution, how, atMs);
+      journal.ended(execution, how, execution.asleepSinceMs ?? time.nowMs()); // asleep it does nothing
       ofInstance.delete(killed);
       onEvent(`work ${how}`);
       machine.deliver(() => resolve(result));
@@ -95,12 +95,14 @@ export function simulatedApplication(options: ApplicationOptions): SimulatedAppl
         if (journal.live.has(execution)) execution.asleepSinceMs = time.nowMs();
       },
       awake() {
-        const sinceMs = execution.asleepSinceMs;
-        execution.asleepSinceMs = undefined;
-        if (sinceMs === undefined || !journal.live.has(execution)) return;
-        if (proof.remainingMs() > 0) return journal.woke(execution);
+        if (execution.asleepSinceMs === undefined || !journal.live.has(execution)) return;
+        if (proof.remainingMs() > 0) {
+          execution.asleepSinceMs = undefined;
+          journal.woke(execution);
+          return;
+        }
         onEvent('work stopped when it woke without a lease');
-        end('aborted', stopped('its lease ran out while it slept'), sinceMs);
+        end('aborted', stopped('its lease ran out while it slept'));
       },
     });
     const { tookMs, fails } = drawWork(options.workloadOf(definition.name), random);

@@ -40,7 +40,7 @@ export function openJournal({
     for (const other of live) {
       if (other === execution || other.asleepSinceMs !== undefined) continue;
       if (other.entry.event !== entry.event || other.entry.place !== entry.place) continue;
-      const isSame = other.entry.dueMs === entry.dueMs;
+      const isSame = other.occurrence === execution.occurrence;
       if (isSame || !mayOverlap(entry.event)) {
         const what = isSame ? nameOf(entry) : `${nameOf(entry)} and ${nameOf(other.entry)}`;
         onViolation(`P1: ${entry.agent} and ${other.entry.agent} work on ${what} at the same time`);

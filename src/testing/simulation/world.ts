@@ -87,6 +87,8 @@ export interface SimulationOptions {
   onProgress?(virtualMs: number): void;
 }
 
+const stormPerSecond = 60;
+
 type Draw = (random: Random) => Scenario;
 
 export async function runScenario(
@@ -124,6 +126,7 @@ class Run implements World {
   readonly #trace: string[] = [];
   readonly #digest = createHash('sha256');
   readonly #awaited: { readonly agentId: string; readonly call: string; readonly run: () => void }[] = [];
+  #asked = { second: 0, counts: new Map<string, number>() };
   readonly #lostTimelines = new Set<number>();
   #violation: Error | undefined;
   #verdict: LedgerVerdict | undefined;
@@ -332,6 +335,7 @@ class Run implements World {
     const asked = call === 'holdfast.event_claim' || call === 'holdfast.event_finish' ? values.at(-1) : '';
     this.#note(`${caller.agentId} ${call} ${asked} ${JSON.stringify(rows[0])}`);
     try {
+      this.#checkStorm(caller.agentId);
       this.#defined.executed(execution);
       if (call === 'holdfast.event_define') await this.#readRetired();
       this.#always.executed(execution);
@@ -348,6 +352,16 @@ class Run implements World {
 
   #count(kind: string): void {
     this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
+  }
+
+  /** Nobody may ask the arbiter without end: a loop that is too eager would take it down when it comes back. */
+  #checkStorm(agentId: string): void {
+    const second = Math.floor(this.time.nowMs() / 1_000);
+    if (second !== this.#asked.second) this.#asked = { second, counts: new Map() };
+    const count = (this.#asked.counts.get(agentId) ?? 0) + 1;
+    this.#asked.counts.set(agentId, count);
+    if (count > stormPerSecond)
+      throw new Error(`P9: ${agentId} asks more than ${stormPerSecond} times a second`);
   }
 
   async #readRetired(): Promise<void> {
