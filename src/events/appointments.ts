@@ -106,6 +106,7 @@ export class Appointments {
 
   /** The right to act is over (P4). */
   expired(why: string): void {
+    this.#change = undefined; // should it be renewed after all, look again
     this.#inTurn(async () => {
       for (const one of this.#appointments) await this.#dismiss(one, why, this.#options.stopWorkMs);
     });
