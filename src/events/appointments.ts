@@ -164,7 +164,12 @@ export class Appointments {
 
   async #lookAgain(): Promise<void> {
     const { query, clock, instance } = this.#options;
-    this.#members = await membersUp(query);
+    try {
+      this.#members = await membersUp(query);
+    } catch (error) {
+      this.#change = undefined; // the next heartbeat brings us here again
+      throw error;
+    }
     const nowMs = clock.monotonicMs();
     for (const one of this.#appointments) {
       const order = rendezvousOrder(leaseName(one.definition), this.#members);
