@@ -20,6 +20,8 @@ export interface Server {
 export interface PrimaryAndStandby {
   readonly primary: Server;
   readonly standby: Server;
+  /** From now on the standby receives nothing, and the primary goes on. */
+  cutOff(): Promise<void>;
   /** Resolves when the standby has replayed all that the primary has written. */
   caughtUp(): Promise<void>;
   promoteStandby(): Promise<void>;
@@ -38,7 +40,15 @@ export async function findServerBinaries(): Promise<{ folder: string } | { missi
   return { folder: join(root, String(newest), 'bin') };
 }
 
-export async function startPrimaryAndStandby(binaries: string): Promise<PrimaryAndStandby> {
+export interface ReplicationOptions {
+  /** Commits wait until the standby has them. */
+  readonly synchronous?: boolean;
+}
+
+export async function startPrimaryAndStandby(
+  binaries: string,
+  { synchronous = false }: ReplicationOptions = {},
+): Promise<PrimaryAndStandby> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-failover-'));
   const identity = await identityOfServer();
   if (identity) {
@@ -116,10 +126,26 @@ export async function startPrimaryAndStandby(binaries: string): Promise<PrimaryA
   const flags = ['-D', join(folder, 'standby'), '-R', '-X', 'stream', '-c', 'fast'];
   await run(...asServer('pg_basebackup', [...flags, ...from]), options);
   await standby.start();
+  if (synchronous) {
+    await ask(primaryPort, `alter system set synchronous_standby_names = '*'`);
+    await ask(primaryPort, 'select pg_reload_conf()');
+    await eventually(async () => {
+      const [row] = await ask(primaryPort, 'select sync_state from pg_stat_replication');
+      return row?.sync_state === 'sync';
+    });
+  }
 
   return {
     primary,
     standby,
+    async cutOff() {
+      await ask(standbyPort, `alter system set primary_conninfo = ''`);
+      await ask(standbyPort, 'select pg_reload_conf()');
+      await eventually(async () => {
+        const [row] = await ask(primaryPort, 'select count(*)::int as receivers from pg_stat_replication');
+        return row?.receivers === 0;
+      });
+    },
     async caughtUp() {
       await eventually(async () => {
         const [row] = await ask(

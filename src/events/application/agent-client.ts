@@ -4,25 +4,25 @@
  */
 import type { AgentAddress } from './events-options.ts';
 
-export type Renewal =
+type Renewal =
   /** From the moment just before the question was sent. */
   | { readonly outcome: 'renewed'; readonly remainingMs: number }
   | { readonly outcome: 'fenced'; readonly reason: string }
   | { readonly outcome: 'unanswered'; readonly reason: string };
 
-export type AskAnswer =
+type AskAnswer =
   | { readonly outcome: 'yes'; readonly grant: Readonly<Record<string, unknown>> }
   | { readonly outcome: 'no'; readonly reason: string }
   | { readonly outcome: 'unknown'; readonly reason: string }
   | { readonly outcome: 'refused'; readonly reason: string };
 
-export interface Finish {
+interface Finish {
   readonly outcome: 'succeeded' | 'failed';
   readonly reason: string | undefined;
   readonly result: string | undefined;
 }
 
-export type FinishAnswer =
+type FinishAnswer =
   | { readonly outcome: 'done' }
   | { readonly outcome: 'fenced'; readonly reason: string }
   | { readonly outcome: 'unanswered'; readonly reason: string };

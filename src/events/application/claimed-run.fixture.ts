@@ -7,7 +7,7 @@ import type { Arbiter } from '../../database/arbiter.ts';
 
 export const secret = 'the secret of this agent';
 
-export interface AgentQuestion {
+interface AgentQuestion {
   readonly path: string;
   readonly authorization: string | undefined;
   readonly body: unknown;

@@ -87,7 +87,7 @@ export interface SimulationOptions {
   onProgress?(virtualMs: number): void;
 }
 
-const stormPerSecond = 60;
+const stormPerSecond = 30;
 
 type Draw = (random: Random) => Scenario;
 
