@@ -10,25 +10,18 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Arbiter } from '../database/arbiter.ts';
 import { Gate } from '../events/execution/gate.ts';
-import { abandonFence, liftFence } from '../members/fencing.ts';
 import { LeaseKeeper } from '../members/lease-keeper.ts';
 import type { MemberFacts } from '../members/membership.ts';
-import {
-  checkHealth,
-  findFreePort,
-  type Platform,
-  processIdentity,
-  proveDeaths,
-  removeRecord,
-} from '../platform/index.ts';
+import { type Platform, processIdentity, proveDeaths, removeRecord } from '../platform/index.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
 import { stopWorkMs } from '../protocol/lease.ts';
 import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
-import { untilDrained } from './drain.ts';
+import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
 import { type AgentEvents, startEvents } from './events.ts';
-import { InstanceKeeper } from './instance-keeper.ts';
+import { passFence } from './fence-pass.ts';
+import { keepInstance } from './instance.ts';
 import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
 import { keepRecord } from './record.ts';
@@ -61,12 +54,9 @@ export interface Agent {
   stop(options: { readonly drain: boolean }): void;
 }
 
-/** How often an instance that comes back asks whether its fence is up. */
-const fencePollMs = 500;
-
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const { arbiter, configuration, instance, clock, log, stateFolder, platform } = options;
-  const { health, stop: stopping } = configuration.app;
+  const { arbiter, configuration, instance, clock, log, stateFolder } = options;
+  const { health } = configuration.app;
   const agentId = randomUUID();
   const agentSecret = randomBytes(24).toString('base64url');
   const cutDrain = new AbortController();
@@ -81,30 +71,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
   const record = await keepRecord(stateFolder, instance, { agentId, agent });
 
-  let onInstanceChange: () => void = () => undefined;
-  let lastPort: number | undefined;
-  const ownEnvironment = () => options.environment({ agentUrl: loopback.url, agentSecret });
-  const keeper = new InstanceKeeper({
+  let onChange: () => void = () => undefined;
+  const { keeper, environment } = keepInstance({
     instance,
-    start: async (onOutput) => {
-      const port =
-        options.port ?? (await findFreePort(lastPort === undefined ? {} : { preferred: lastPort }));
-      lastPort = port;
-      return platform.start({
-        address: { host: '127.0.0.1', port },
-        environment: ownEnvironment(),
-        onOutput,
-        beforeRun: (pid) => record.instanceStarted(pid, port),
-      });
-    },
-    check: (address) => checkHealth({ ...address, path: health.path, timeoutMs: health.timeoutMs }),
-    health,
-    restart: configuration.app.restart,
-    killAfterMs: stopping.killMs,
-    mayRestart: configuration.app.platform !== 'external',
+    app: configuration.app,
+    platform: options.platform,
+    port: options.port,
+    environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
+    record,
     clock,
     log,
-    onChange: () => onInstanceChange(),
+    onChange: () => onChange(),
   });
 
   const verdict = () => verdictOf(keeper.report(), intentions);
@@ -177,7 +154,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     instanceDied: () => keeper.ended(),
     agentSecret,
     directory: configuration.app.workingDirectory,
-    environment: () => ({ ...ownEnvironment(), PORT: String(lastPort ?? '') }),
+    environment,
     record,
     gate,
     stopWorkMs: stopWorkMs(configuration.lease.ttlMs),
@@ -185,52 +162,26 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     log,
   });
   const loopback = await openLoopback(agentSecret, events.api);
-  onInstanceChange = () => {
+  onChange = () => {
     lease.announce();
     events.changed();
   };
-
-  async function drain(): Promise<void> {
-    onInstanceChange();
-    const limit = new AbortController();
-    const limitMs = stopping.drainMs;
-    void clock.sleep(limitMs, cutDrain.signal).then(() => limit.abort());
-    await Promise.all([
-      untilDrained({ query: arbiter.query, instance, limitMs, clock }, cutDrain.signal),
-      events.leave(limit.signal),
-    ]);
-  }
-
-  async function maintain(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await clock.sleep(250, signal);
-      if (intentions.maintenance.length > 0 && !intentions.drained && !intentions.stopping) {
-        await drain();
-        intentions.drained = intentions.maintenance.length > 0;
-        lease.announce();
-      }
-    }
-  }
-
-  /** A fence around our predecessor goes before the instance comes; one that is still to be put up is waited for. */
-  async function passFence(signal: AbortSignal): Promise<void> {
-    const { fence } = configuration;
-    const pass = deaths.dead.length > 0 ? abandonFence : liftFence;
-    while (!signal.aborted) {
-      const result = await pass({ query: arbiter.query, instance, fence }).catch((error: Error) => {
-        log.warn({ instance, error: error.message }, 'it is not known yet whether the instance is fenced');
-        return 'pending' as const;
-      });
-      if (result !== 'pending') return;
-      await clock.sleep(fencePollMs, signal);
-    }
-  }
+  const { query } = arbiter;
+  const draining: DrainOptions = {
+    query,
+    instance,
+    limitMs: configuration.app.stop.drainMs,
+    events,
+    clock,
+    cut: cutDrain.signal,
+    announce: () => onChange(),
+  };
 
   async function run(): Promise<void> {
     const end = new AbortController();
     const membership = lease.run();
     const ended = membership.then(() => 'ended' as const);
-    const background = [maintain(end.signal)];
+    const background = drainForMaintenance(intentions, draining, end.signal);
     let running: Promise<void> = Promise.resolve();
     try {
       const first = await Promise.race([
@@ -239,13 +190,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ended,
       ]);
       if (first !== undefined) return;
-      await Promise.race([passFence(end.signal), stopAsked.promise, ended]);
+      const { fence } = configuration;
+      const isPredecessorDead = deaths.dead.length > 0;
+      const passed = passFence({ query, instance, fence, isPredecessorDead, clock, log }, end.signal);
+      await Promise.race([passed, stopAsked.promise, ended]);
       if (intentions.stopping) return;
       running = keeper.run();
       await Promise.race([stopAsked.promise, ended, running]);
       if (!cutDrain.signal.aborted) {
         log.info({ notice: true, instance }, `${instance} drains before it stops`);
-        await drain();
+        await drain(draining);
       }
     } finally {
       intentions.stopping = true;
@@ -255,7 +209,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       await running;
       await lease.close();
       await membership.catch(() => undefined); // reported by the race above
-      await Promise.all(background);
+      await background;
       await loopback.close();
       await page.close();
       await removeRecord(stateFolder, instance, agentId);

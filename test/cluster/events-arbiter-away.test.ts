@@ -4,7 +4,14 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startTestPostgres, type TestPostgres } from '../../src/testing/postgres.ts';
 import { type Agents, startAgents } from './agents.fixture.ts';
-import { command, type EventsFolder, type EventsView, eventsFolder, never, openView } from './events.fixture.ts';
+import {
+  command,
+  type EventsFolder,
+  type EventsView,
+  eventsFolder,
+  never,
+  openView,
+} from './events.fixture.ts';
 
 const ttlMs = 3_000;
 /** A grant whose answer was under way when the arbiter went is still begun, if its lease allows it. */
@@ -44,7 +51,11 @@ for (const [how, awayMs, leave, comeBack] of [
 ] as const) {
   test(`P4, P9: the arbiter ${how}: nothing begins meanwhile, and all is settled within two ttl`, async () => {
     await agents.allUp();
-    const { occurrence } = await view.trigger('command', { workMs: awayMs + 2_000, laterMs: 200, stubborn: true });
+    const { occurrence } = await view.trigger('command', {
+      workMs: awayMs + 2_000,
+      laterMs: 200,
+      stubborn: true,
+    });
     const first = await view.begun(occurrence, 1);
     await delay(500);
     await leave();
@@ -58,7 +69,10 @@ for (const [how, awayMs, leave, comeBack] of [
     assert.deepEqual(begunMeanwhile, []);
     if (awayMs > ttlMs) {
       const lastMs = notes.findLast(({ token }) => token === first.token)?.atMs ?? 0;
-      assert.ok(lastMs <= awaySinceMs + ttlMs, `the command worked for ${lastMs - awaySinceMs} ms without a lease`);
+      assert.ok(
+        lastMs <= awaySinceMs + ttlMs,
+        `the command worked for ${lastMs - awaySinceMs} ms without a lease`,
+      );
       assert.deepEqual(
         notes.filter(({ what, atMs }) => what === 'step' && atMs > awaySinceMs + ttlMs),
         [],
@@ -72,9 +86,15 @@ for (const [how, awayMs, leave, comeBack] of [
     const late = (await view.occurrences('tick')).filter(
       ({ dueMs, outcome }) => dueMs < returnedMs && outcome !== 'succeeded',
     );
-    assert.deepEqual(late, [], 'with `missed: all`, `overlap: delay` and retries every moment is run in the end');
+    assert.deepEqual(
+      late,
+      [],
+      'with `missed: all`, `overlap: delay` and retries every moment is run in the end',
+    );
     const settledMs = Math.max(
-      ...(await view.executions('tick')).filter(({ dueMs }) => dueMs < returnedMs).map((one) => one.endedMs ?? 0),
+      ...(await view.executions('tick'))
+        .filter(({ dueMs }) => dueMs < returnedMs)
+        .map((one) => one.endedMs ?? 0),
     );
     assert.ok(settledMs - returnedMs < 2 * ttlMs, `settled ${settledMs - returnedMs} ms after its return`);
     const [{ count: effects = 0 } = {}] = await view.query<{ count: number }>(

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { checkLedger, type LedgerCheck } from '../../src/testing/ledger-checker.ts';
 import { startTestPostgres, type TestPostgres } from '../../src/testing/postgres.ts';
 import { type Agents, instances, startAgents } from './agents.fixture.ts';
 import { runHoldfast, until } from './cluster.fixture.ts';
@@ -95,7 +96,10 @@ test('overlap: delay runs each in turn, after the one before it has ended', asyn
   const waited = executions.filter(({ beganMs, dueMs }) => beganMs - dueMs > 400);
   assert.ok(waited.length > 0, 'none had to wait');
   const dues = executions.map(({ dueMs }) => dueMs);
-  assert.deepEqual(dues, dues.toSorted((one, other) => one - other));
+  assert.deepEqual(
+    dues,
+    dues.toSorted((one, other) => one - other),
+  );
   const rows = (await view.occurrences('delay')).filter(({ dueMs }) => dueMs <= (dues.at(-1) ?? 0));
   assert.deepEqual(new Set(rows.map(({ outcome }) => outcome)), new Set(['succeeded']));
 });
@@ -279,7 +283,10 @@ test('run: gate says yes to exactly one of all who ask at the same time', async 
   );
   for (const [dueMs, executions] of moments) {
     const completed = executions.filter(({ how }) => how === 'completed');
-    assert.ok(completed.length <= 1, `${completed.length} were told yes for ${new Date(dueMs).toISOString()}`);
+    assert.ok(
+      completed.length <= 1,
+      `${completed.length} were told yes for ${new Date(dueMs).toISOString()}`,
+    );
   }
   const answers = await linesOf<{ instance: string; run: boolean; reason?: string }>(folder, 'gate-answers');
   const refused = answers.filter(({ run }) => !run);
@@ -291,4 +298,20 @@ test('P1, P2, P3: the checker finds every moment of all this settled once, and n
   await agents.allUp();
   const counts = await view.assertAllIsWell(20_000);
   assert.ok(counts.moments > 50, JSON.stringify(counts));
+
+  // It would have found more: the same accounts with one entry of each left out or doubled.
+  const accounts = await view.accounts(Date.now() - 3_000);
+  const { occurrences, runs, journal } = accounts;
+  const broken = (changed: Partial<LedgerCheck>) =>
+    checkLedger({ ...accounts, ...changed }).violations.map((text) => text.slice(0, 2));
+  const skipped = journal.findLast(({ event }) => event === 'skip');
+  const settled = occurrences.find(({ event, outcome }) => event === 'skip' && outcome === 'skipped');
+  const succeeded = runs.find(({ outcome }) => outcome === 'succeeded');
+  assert.ok(skipped && settled && succeeded);
+  assert.ok(broken({ occurrences: occurrences.filter((one) => one !== settled) }).includes('P2'));
+  assert.ok(broken({ journal: journal.filter(({ token }) => token !== succeeded.token) }).includes('P2'));
+  assert.ok(broken({ journal: [...journal, { ...skipped, beganMs: skipped.beganMs + 1 }] }).includes('P1'));
+  assert.ok(
+    broken({ runs: runs.map((run) => (run === succeeded ? { ...run, token: '1' } : run)) }).length > 0,
+  );
 });

@@ -126,7 +126,10 @@ test('P4: a command whose agent freezes is dead before another instance begins; 
   const notes = await view.notes();
   const ofFirst = notes.filter(({ token }) => token === first.token);
   const lastMs = ofFirst.at(-1)?.atMs ?? 0;
-  assert.ok(ofFirst.some(({ what }) => what === 'child'), 'the command had started another one');
+  assert.ok(
+    ofFirst.some(({ what }) => what === 'child'),
+    'the command had started another one',
+  );
   assert.ok(lastMs > frozenMs, 'it went on while it was allowed to');
   assert.ok(lastMs < second.beganMs, `it worked until ${lastMs - second.beganMs} ms after the other began`);
   assert.notEqual(second.agent, first.agent);
@@ -166,7 +169,9 @@ test('P3: what a handler ends while its agent is frozen comes too late, counts f
   const [lost, rerun] = await attemptsOf(occurrence);
   assert.deepEqual([lost?.execution?.how, rerun?.execution?.how], ['completed', 'completed']);
   assert.deepEqual([lost?.run.outcome, rerun?.run.outcome], ['lost', 'succeeded']);
-  assert.ok(said(agent, new RegExp(`"${first.token}".*(came too late and counts for nothing|run of post lost)`)));
+  assert.ok(
+    said(agent, new RegExp(`"${first.token}".*(came too late and counts for nothing|run of post lost)`)),
+  );
 });
 
 test('P1: what a handler commits while its agent is frozen counts, and is not done again', async () => {
@@ -210,7 +215,9 @@ test('P1: agent and instance freeze and thaw after the take-over: the database t
     Boolean,
   );
   assert.equal((refused?.detail as { sqlState?: string }).sqlState, 'HF001');
-  const effects = (await view.effects()).filter(({ event, dueMs }) => event === 'post' && dueMs === done.dueMs);
+  const effects = (await view.effects()).filter(
+    ({ event, dueMs }) => event === 'post' && dueMs === done.dueMs,
+  );
   const [, second] = await attemptsOf(occurrence);
   assert.deepEqual(
     effects.map(({ token }) => token),

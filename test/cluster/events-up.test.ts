@@ -4,7 +4,14 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startTestPostgres, type TestPostgres } from '../../src/testing/postgres.ts';
 import { type Cluster, processesOf, startCluster, until } from './cluster.fixture.ts';
-import { command, type EventsFolder, type EventsView, eventsFolder, linesOf, openView } from './events.fixture.ts';
+import {
+  command,
+  type EventsFolder,
+  type EventsView,
+  eventsFolder,
+  linesOf,
+  openView,
+} from './events.fixture.ts';
 
 const post = (name: string) => `run: {post: /holdfast/events/${name}}`;
 
@@ -43,7 +50,9 @@ const random = (below: number): number => Math.floor(Math.random() * below);
 
 /** In the database each occurrence happened once, and it did exactly where the ledger says so. */
 async function assertEffectsOnce(): Promise<number> {
-  const twice = await view.query('select event, due, count(*) from public.effects group by 1, 2 having count(*) > 1');
+  const twice = await view.query(
+    'select event, due, count(*) from public.effects group by 1, 2 having count(*) > 1',
+  );
   assert.deepEqual(twice, []);
   const different = await view.query(
     `select coalesce(e.event, o.event) as event, coalesce(e.due, o.due) as due, o.outcome, e.token::text

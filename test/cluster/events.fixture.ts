@@ -14,6 +14,7 @@ import {
   type CheckedEvent,
   checkLedger,
   type JournalEntry,
+  type LedgerCheck,
   type LedgerOccurrence,
   type LedgerRun,
   type LedgerVerdict,
@@ -126,7 +127,8 @@ export interface EventsView {
   begun(occurrence: string, attempt: number, limitMs?: number): Promise<JournalEntry & { pid: number }>;
   done(occurrence: string, limitMs?: number): Promise<LedgerOccurrence>;
   effects(): Promise<{ event: string; dueMs: number; token: string }[]>;
-  verdict(untilMs: number, lostTimelines?: ReadonlySet<number>): Promise<LedgerVerdict>;
+  /** What the calendars, the ledger and the journal say about everything that was due until then. */
+  accounts(untilMs: number, lostTimelines?: ReadonlySet<number>): Promise<LedgerCheck>;
   /** Everything that was due up to now is settled within the limit, and no promise was broken. */
   assertAllIsWell(limitMs?: number, lostTimelines?: ReadonlySet<number>): Promise<LedgerVerdict['counts']>;
   close(): Promise<void>;
@@ -155,7 +157,9 @@ export function openView({ configFile, journalFolder }: EventsFolder, url: strin
       return made;
     },
     occurrences: (event) =>
-      query(`select ${occurrenceColumns} from holdfast.occurrence o where o.event = $1 order by o.due`, [event]),
+      query(`select ${occurrenceColumns} from holdfast.occurrence o where o.event = $1 order by o.due`, [
+        event,
+      ]),
     runsOf: (occurrence) =>
       query(
         `select ${runColumns} from holdfast.run r join holdfast.occurrence o on o.id = r.occurrence
@@ -192,7 +196,7 @@ export function openView({ configFile, journalFolder }: EventsFolder, url: strin
       return rows[0] as LedgerOccurrence;
     },
     effects: () => query('select event, holdfast.ms(due) as "dueMs", token::text from public.effects'),
-    async verdict(untilMs, lostTimelines) {
+    async accounts(untilMs, lostTimelines) {
       const checked = await checkedEvents(query, configFile, untilMs);
       // One statement, so that occurrences and runs are of one moment; the journal after it, so that it has the rest.
       const [ledger] = await query<{ occurrences: LedgerOccurrence[] | null; runs: LedgerRun[] | null }>(
@@ -204,20 +208,20 @@ export function openView({ configFile, journalFolder }: EventsFolder, url: strin
       // What began after the ledger was read is not of that moment.
       const latest = runs.reduce((max, { token }) => (BigInt(token) > max ? BigInt(token) : max), 0n);
       const journal = (await view.executions()).filter(({ token }) => BigInt(token) <= latest);
-      return checkLedger({
+      return {
         events: checked,
         occurrences: ledger?.occurrences ?? [],
         runs,
         journal,
         mustBeDone: true,
         ...(lostTimelines ? { lostTimelines } : {}),
-      });
+      };
     },
     async assertAllIsWell(limitMs = 15_000, lostTimelines) {
       const untilMs = Date.now();
       const deadlineMs = performance.now() + limitMs;
       for (;;) {
-        const { violations, counts } = await view.verdict(untilMs, lostTimelines);
+        const { violations, counts } = checkLedger(await view.accounts(untilMs, lostTimelines));
         if (violations.length === 0) return counts;
         if (performance.now() > deadlineMs) assert.deepEqual(violations, []);
         await delay(250);
@@ -258,5 +262,8 @@ export async function linesOf<Line = Record<string, unknown>>(
   name: string,
 ): Promise<Line[]> {
   const text = await readFile(join(journalFolder, name), 'utf8').catch(() => '');
-  return text.split('\n').filter(Boolean).map((line) => JSON.parse(line) as Line);
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Line);
 }

@@ -30,7 +30,9 @@ async function work(run: EventRun): Promise<string> {
   });
   note('began', run.payload);
   try {
-    await (order.stubborn ? delay(workMsOf(order, { attempt: run.attempt, dueMs: run.due.getTime() })) : inSteps(run, order, () => note('step')));
+    await (order.stubborn
+      ? delay(workMsOf(order, { attempt: run.attempt, dueMs: run.due.getTime() }))
+      : inSteps(run, order, () => note('step')));
     if (order.commit) await commit(run);
     if (run.attempt <= (order.failures ?? 0)) {
       note('failed');

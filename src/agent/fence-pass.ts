@@ -1,0 +1,35 @@
+/**
+ * The way back of an instance that was lost: a fence around its predecessor goes before the instance comes. One that
+ * is still to be put up is waited for, unless the predecessor is proved dead and needs none.
+ */
+import type { Query } from '../database/arbiter.ts';
+import { abandonFence, type Fence, liftFence } from '../members/fencing.ts';
+import type { Clock } from '../support/clock.ts';
+import type { Log } from '../support/log.ts';
+
+const askEveryMs = 500;
+
+/** Resolves when the instance may be started, or the signal is aborted. */
+export async function passFence(
+  options: {
+    readonly query: Query;
+    readonly instance: string;
+    readonly fence: Fence | undefined;
+    readonly isPredecessorDead: boolean;
+    readonly clock: Clock;
+    readonly log: Log;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  const { query, instance, fence, clock, log } = options;
+  const pass = options.isPredecessorDead ? abandonFence : liftFence;
+  for (let isTold = false; !signal.aborted; isTold = true) {
+    const result = await pass({ query, instance, fence }).catch((error: Error) => {
+      log.warn({ instance, error: error.message }, 'it is not known yet whether the instance is fenced');
+      return 'pending' as const;
+    });
+    if (result !== 'pending') return;
+    if (!isTold) log.warn({ notice: true, instance }, `${instance} waits until its predecessor is fenced`);
+    await clock.sleep(askEveryMs, signal);
+  }
+}
