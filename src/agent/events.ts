@@ -64,6 +64,7 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
     definitions: definitions.filter(({ settings }) => settings.on.kind === 'designated'),
     isEligible: options.isEligible,
     tell: run.tell,
+    instanceDied: options.instanceDied,
     stopWorkMs: options.stopWorkMs,
     stopInstance: options.stopInstance,
     onAppointed: ({ name }) => manager.appointed(name),

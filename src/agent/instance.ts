@@ -51,6 +51,9 @@ export function keepInstance(options: {
   });
   return {
     keeper,
-    environment: () => ({ ...environment(), ...(lastPort === undefined ? {} : { PORT: String(lastPort) }) }),
+    environment: () => {
+      const address = keeper.report().address;
+      return { ...environment(), ...(address ? { PORT: String(address.port) } : {}) };
+    },
   };
 }

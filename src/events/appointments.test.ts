@@ -47,6 +47,7 @@ interface Candidate {
   readonly appointments: Appointments;
   readonly running: Promise<void>;
   readonly told: string[];
+  die(): void;
   holds(): boolean;
   /** A heartbeat succeeds. */
   beat(timeline?: number): Promise<void>;
@@ -69,6 +70,7 @@ async function candidate(instance: string, answers: Answers = {}): Promise<Candi
   const { membership: member } = joined as { membership: Membership };
   const definition = defineEvent(settings, instance);
   const told: string[] = [];
+  const death = Promise.withResolvers<void>();
   const appointments = new Appointments({
     query: arbiter.query,
     clock: systemClock,
@@ -81,6 +83,7 @@ async function candidate(instance: string, answers: Answers = {}): Promise<Candi
       told.push(change);
       return answers[change];
     },
+    instanceDied: () => death.promise,
     stopWorkMs: 100,
     async stopInstance() {
       told.push('stopped');
@@ -92,6 +95,7 @@ async function candidate(instance: string, answers: Answers = {}): Promise<Candi
     member,
     appointments,
     told,
+    die: () => death.resolve(),
     running: appointments.run(),
     holds: () => appointments.holds(definition),
     async beat(timeline = 1) {
@@ -205,4 +209,38 @@ test('a lease that ran out and was renewed before anybody noticed brings the app
   await holder?.beat();
   await until(() => holder?.holds() === true);
   assert.deepEqual(holder?.told, ['appointed', 'dismissed', 'appointed']);
+});
+
+test('P5: an application that dies is no longer appointed, and another one is, or itself when it is back', async () => {
+  const both = await two();
+  await until(() => appointedOf(...both).length === 1);
+  const [holder] = appointedOf(...both);
+  const other = both.find((one) => one !== holder);
+  holder?.die();
+  await until(() => holder?.holds() === false);
+  assert.deepEqual(holder?.told, ['appointed'], 'there is nobody to be told');
+  await systemClock.sleep(50); // the release is on its way
+  await other?.beat();
+  await until(() => other?.holds() === true);
+});
+
+test('P1: the place of a lost instance is not taken before it is fenced', async () => {
+  const both = await two();
+  await until(() => appointedOf(...both).length === 1);
+  const [holder] = appointedOf(...both);
+  const other = both.find((one) => one !== holder);
+  await arbiter.query(
+    `insert into holdfast.fence (instance, asked_at, not_before) values ($1, now(), now())`,
+    [holder?.instance],
+  );
+  await arbiter.query(
+    `update holdfast.member set state = 'lost', token = holdfast.next_token() where instance = $1`,
+    [holder?.instance],
+  );
+  await other?.beat();
+  await systemClock.sleep(500);
+  assert.equal(other?.holds(), false);
+  await arbiter.query('select holdfast.fence_done($1)', [holder?.instance]);
+  await other?.beat();
+  await until(() => other?.holds() === true);
 });

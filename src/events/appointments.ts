@@ -14,6 +14,7 @@ import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import type { EventDefinition } from './definition.ts';
 import { turnDelayMs } from './due-watch.ts';
+import { onInstanceDeath } from './execution/instance-death.ts';
 import { membersUp } from './ledger.ts';
 
 export type AppointmentChange = 'appointed' | 'dismissed';
@@ -36,6 +37,8 @@ export interface AppointmentsOptions {
     change: AppointmentChange,
     facts: { readonly token: bigint; readonly limitMs: number },
   ): Promise<string | undefined>;
+  /** Resolves when the present process of the instance has ended. */
+  readonly instanceDied: () => Promise<void>;
   /** How long the application has to stop when the lease is over. */
   readonly stopWorkMs: number;
   /** The application could not be dismissed. */
@@ -51,6 +54,8 @@ interface Appointment {
   /** The lease must be asked for again, to see whether a new primary knows of it. */
   isDoubtful: boolean;
   lookAtMs: number;
+  /** Stops waiting for the instance's death. */
+  forgetDeath: () => void;
 }
 
 const leaseName = ({ name }: EventDefinition): string => `event:${name}`;
@@ -78,6 +83,7 @@ export class Appointments {
       isTold: false,
       isDoubtful: false,
       lookAtMs: Number.POSITIVE_INFINITY,
+      forgetDeath: () => undefined,
     }));
   }
 
@@ -221,6 +227,9 @@ export class Appointments {
     const { query, clock, log, instance, tell, onAppointed } = this.#options;
     const { definition } = one;
     one.isTold = true; // from now on it may believe so, whatever it answers
+    one.forgetDeath = onInstanceDeath(this.#options.instanceDied, () => {
+      void this.#inTurn(() => this.#vacate(one));
+    });
     const problem = await tell(definition, 'appointed', { token, limitMs: hookLimitMs });
     if (problem === undefined) {
       log.info({ instance, event: definition.name }, `${instance} is appointed for ${definition.name}`);
@@ -236,9 +245,24 @@ export class Appointments {
     one.lookAtMs = clock.monotonicMs() + hookRetryMs;
   }
 
+  /** A dead application does nothing any more, and the one that is started in its place knows of no appointment. */
+  async #vacate(one: Appointment): Promise<void> {
+    const { query, log, instance } = this.#options;
+    const { held, definition } = one;
+    if (!held) return;
+    one.held = undefined;
+    one.isTold = false;
+    log.warn(
+      { instance, event: definition.name },
+      `${instance} died and is no longer appointed for ${definition.name}`,
+    );
+    await releaseLease(query, leaseName(definition), held.token);
+  }
+
   async #dismiss(one: Appointment, why: string, limitMs: number): Promise<void> {
     const { log, instance, tell, stopInstance } = this.#options;
     const { definition, held } = one;
+    one.forgetDeath();
     one.held = undefined;
     one.isDoubtful = false;
     if (!one.isTold || !held) return;

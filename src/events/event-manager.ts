@@ -341,17 +341,21 @@ export class EventManager {
       this.#results.giveBack(grant.token, 'granted when its agent could not begin it any more');
       return;
     }
-    this.#runs.start(definition, {
-      event: definition.name,
-      place: definition.place,
-      occurrence: grant.occurrence,
-      dueMs: grant.dueMs,
-      attempt: grant.attempt,
-      token: BigInt(grant.token),
-      cause: grant.cause,
-      payload: grant.payload ?? definition.settings.payload ?? null,
-      timeoutMs: definition.settings.timeoutMs,
-    });
+    this.#runs.start(
+      definition,
+      {
+        event: definition.name,
+        place: definition.place,
+        occurrence: grant.occurrence,
+        dueMs: grant.dueMs,
+        attempt: grant.attempt,
+        token: BigInt(grant.token),
+        cause: grant.cause,
+        payload: grant.payload ?? definition.settings.payload ?? null,
+        timeoutMs: definition.settings.timeoutMs,
+      },
+      grant.failures,
+    );
   }
 
   #readWaiting(): void {

@@ -191,6 +191,19 @@ test('a failed run waits for its next attempt, and the last failure is the outco
   );
 });
 
+test('attempts that were lost or given back use up no retry: only failures are counted', async () => {
+  await define(row('e'));
+  const who = await member('a');
+  let run = await granted(who, due('e', 0, 10));
+  const failures = [run.failures];
+  for (const outcome of ['lost', 'failed', 'returned', 'failed'] as const) {
+    await finish(arbiter.query, [result(run.token, outcome, { retryMs: 0 })]);
+    run = await granted(who, { event: 'e', place: '', occurrence: run.occurrence });
+    failures.push(run.failures);
+  }
+  assert.deepEqual(failures, [0, 0, 1, 1, 2]);
+});
+
 test('P1, P3: an instance that is declared lost loses its runs in the same moment, and its late result is refused', async () => {
   await define(row('e'));
   const lost = await member('a');

@@ -75,6 +75,8 @@ export interface Grant {
   readonly attempt: number;
   readonly cause: 'schedule' | 'manual';
   readonly payload: unknown;
+  /** How many attempts before this one failed. Those that were lost or handed over are none of them. */
+  readonly failures: number;
 }
 
 export type ClaimAnswer =

@@ -21,6 +21,7 @@ export type AbortCause =
 interface Running {
   readonly definition: EventDefinition;
   readonly order: RunOrder;
+  readonly failures: number;
   readonly work: Work;
   readonly startedAtMs: number;
   aborted: AbortCause | undefined;
@@ -66,7 +67,8 @@ export class Runs {
     return [...this.#running.values()];
   }
 
-  start(definition: EventDefinition, order: RunOrder): void {
+  /** `failures`: how many attempts before this one failed; they are what uses up the retries. */
+  start(definition: EventDefinition, order: RunOrder, failures: number): void {
     const { clock, log, instance, proof } = this.#options;
     const token = String(order.token);
     const ended = new AbortController();
@@ -74,6 +76,7 @@ export class Runs {
     const running: Running = {
       definition,
       order,
+      failures,
       work,
       startedAtMs: clock.monotonicMs(),
       aborted: undefined,
@@ -142,13 +145,13 @@ function inWords({ order }: Running, cause: AbortCause): string {
 
 /** A run that succeeded has succeeded, even if somebody wanted to end it: the token decides whether that counts. */
 function resultOf(running: Running, { outcome, reason, result, isFinal }: WorkResult): RunResult {
-  const { order, definition, aborted } = running;
+  const { order, failures, definition, aborted } = running;
   const base = { token: String(order.token), result, retryMs: null, prefer: null };
   if (outcome === 'succeeded') return { ...base, outcome, reason };
   if (aborted?.kind === 'handed over')
     return { ...base, outcome: 'handed over', reason: inWords(running, aborted), prefer: aborted.to };
   if (aborted?.kind === 'lost') return { ...base, outcome: 'lost', reason: aborted.why };
   if (outcome === 'lost') return { ...base, outcome, reason };
-  const retryMs = isFinal ? null : retryPauseMs(order.attempt, definition.settings.retry);
+  const retryMs = isFinal ? null : retryPauseMs(failures + 1, definition.settings.retry);
   return { ...base, outcome: 'failed', retryMs, reason: aborted ? inWords(running, aborted) : reason };
 }

@@ -24,7 +24,7 @@ export interface OccurrencePlan {
   readonly missed: MissedRange | null;
   /** To be run, in order. */
   readonly dueMs: readonly number[];
-  /** They wait for each other, whatever the event says about overlaps: several moments are caught up with in order. */
+  /** Several moments are caught up with in order: they wait for each other, unless the event allows overlaps. */
   readonly inLine: boolean;
 }
 

@@ -6,8 +6,8 @@ export interface RetryRules {
   readonly maxBackoffMs: number;
 }
 
-/** The pause before the next attempt, doubled each time; null when there is none. `attempt` counts from 1. */
-export function retryPauseMs(attempt: number, rules: RetryRules): number | null {
-  if (attempt > rules.times) return null;
-  return Math.min(rules.backoffMs * 2 ** (attempt - 1), rules.maxBackoffMs);
+/** The pause after so many failures, doubled each time; null when there is no further attempt. */
+export function retryPauseMs(failures: number, rules: RetryRules): number | null {
+  if (failures > rules.times) return null;
+  return Math.min(rules.backoffMs * 2 ** (failures - 1), rules.maxBackoffMs);
 }

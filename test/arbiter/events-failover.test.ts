@@ -49,7 +49,7 @@ for (const kind of ['synchronous', 'asynchronous'] as const) {
         events: {
           tick: 'every: 1s, run: {post: /holdfast/events/tick}, missed: all, overlap: delay, lost: {rerun: 20}, retry: {times: 20, backoff: 250ms, maxBackoff: 250ms}, payload: {workMs: 200, commit: true}',
           // Stubborn and long, so that one is always at work that the new primary may know nothing of.
-          slow: `every: 3s, run: {command: "${command}"}, overlap: allow, lost: {rerun: 20}, payload: {workMs: 5000, laterMs: 1000, stubborn: true}`,
+          slow: `every: 3s, run: {command: "${command}"}, overlap: allow, lost: {rerun: 20}, payload: {workMs: 4000, laterMs: 500, stubborn: true}`,
           command: `${never}, run: {command: "${command}"}, overlap: allow`,
         },
       });
@@ -80,7 +80,7 @@ for (const kind of ['synchronous', 'asynchronous'] as const) {
       await servers.caughtUp();
       if (kind === 'asynchronous') await servers.cutOff();
       await delay(1_500); // what is granted now is in the tail that an asynchronous standby does not have
-      const newer = await view.trigger('command', { workMs: 6_000 });
+      const newer = await view.trigger('command', { workMs: 4_000 });
       await view.begun(newer.occurrence, 1);
       await servers.primary.kill();
       const killedMs = Date.now();

@@ -79,13 +79,13 @@ async function thaw(agent: AgentProcess): Promise<void> {
 
 const said = (agent: AgentProcess, pattern: RegExp) => agent.messages.some(({ text }) => pattern.test(text));
 
-test('P5: an instance that is killed while it executes is followed by another one at once', async () => {
+test('P5: an instance that is killed while it executes is followed by another process at once', async () => {
   const { occurrence, first } = await begin('post', { workMs: 20_000, laterMs: 100 });
   const killedMs = Date.now();
   process.kill(first.pid, 'SIGKILL');
   const second = await view.begun(occurrence, 2);
   assert.ok(second.beganMs - killedMs < slackMs, `${second.beganMs - killedMs} ms later`);
-  assert.notEqual(second.agent, first.agent);
+  assert.notEqual(second.pid, first.pid); // its own successor may be the first that is there
   assert.equal((await view.done(occurrence)).outcome, 'succeeded');
   const [lost] = await view.runsOf(occurrence);
   assert.equal(lost?.outcome, 'lost');
@@ -187,11 +187,11 @@ test('P1: what a handler commits while its agent is frozen counts, and is not do
   assert.equal((await view.runsOf(occurrence)).length, 1);
 });
 
-test('P5: an instance that freezes is killed by its agent, and what it ran goes on elsewhere', async () => {
+test('P5: an instance that freezes is killed by its agent, and what it ran goes on', async () => {
   const { occurrence, first, agent } = await begin('post', { workMs: 20_000, laterMs: 100 });
   process.kill(first.pid, 'SIGSTOP');
   const second = await view.begun(occurrence, 2, 20_000);
-  assert.notEqual(second.agent, first.agent);
+  assert.notEqual(second.pid, first.pid);
   assert.ok(said(agent, /gave no good answer/));
   assert.equal((await view.done(occurrence)).outcome, 'succeeded');
   assert.equal((await view.runsOf(occurrence))[0]?.outcome, 'lost');
@@ -214,7 +214,7 @@ test('P1: agent and instance freeze and thaw after the take-over: the database t
     async () => (await view.notes()).find(({ token, what }) => token === first.token && what === 'refused'),
     Boolean,
   );
-  assert.equal((refused?.detail as { sqlState?: string }).sqlState, 'HF001');
+  assert.equal((refused?.detail as { sqlState?: string } | undefined)?.sqlState, 'HF001');
   const effects = (await view.effects()).filter(
     ({ event, dueMs }) => event === 'post' && dueMs === done.dueMs,
   );
@@ -226,14 +226,6 @@ test('P1: agent and instance freeze and thaw after the take-over: the database t
   await thaw(agent);
 });
 
-test('an agent that has to go lets a run finish that ends within the drain', async () => {
-  const { occurrence, agent } = await begin('post', { workMs: 1_500 });
-  agent.signal('SIGTERM');
-  const done = await view.done(occurrence);
-  assert.deepEqual([done.outcome, done.attempts], ['succeeded', 1]);
-  await agent.exited;
-});
-
 for (const [what, leave, comeBack] of [
   ['an agent that has to go', (agent: AgentProcess) => agent.signal('SIGTERM'), () => undefined],
   [
@@ -242,6 +234,14 @@ for (const [what, leave, comeBack] of [
     ({ name }: AgentProcess) => setMaintenance(name, []),
   ],
 ] as const) {
+  test(`${what} lets a run finish that ends within the drain`, async () => {
+    const { occurrence, agent } = await begin('post', { workMs: 1_500 });
+    await leave(agent);
+    const done = await view.done(occurrence);
+    assert.deepEqual([done.outcome, done.attempts], ['succeeded', 1]);
+    await comeBack(agent);
+  });
+
   test(`${what} hands over what outlasts the drain, to a successor that goes on at once`, async () => {
     const { occurrence, first, agent } = await begin('post', { workMs: 30_000, laterMs: 100 });
     await leave(agent);

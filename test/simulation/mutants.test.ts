@@ -104,7 +104,7 @@ const brokenSql: Record<string, BrokenSql> = {
   },
   'that grants claims to whoever is no member any more': {
     promise: /^P[1459]/,
-    faultKinds: ['agent crashes, restarts with proof'],
+    faultKinds: ['claim comes when its agent has been replaced'],
     mutate: (sql) =>
       replaced(
         sql,
@@ -134,6 +134,11 @@ const brokenSql: Record<string, BrokenSql> = {
         "and o.state = 'waiting' and o.held is null\n    and o.not_before <=",
         'and o.not_before <=',
       ),
+  },
+  'that lets a late request to join end the membership of its own agent': {
+    promise: /^P[145]/,
+    faultKinds: ['request to join comes when its agent has joined'],
+    mutate: (sql) => replaced(sql, 'held.agent_id = p_agent_id and held.heard_token = held.token', 'false'),
   },
   'that forgets the next one in line': {
     promise: /^P2: .* is in line/,

@@ -226,16 +226,55 @@ create trigger members_changed_by_update after update on holdfast.member for eac
 when (new.token <> old.token or new.state <> old.state or new.left_at is distinct from old.left_at
   or new.maintenance <> old.maintenance)
 execute function holdfast.members_changed();
+
+-- A named lease of a lost instance is not granted to another one before that instance is fenced. Whether it is lost is
+-- read when the lease's row is locked, so this is asked after the grant, which it takes back.
+alter function holdfast.lease_acquire(text, text, bigint) rename to lease_take;
+create function holdfast.lease_acquire(p_name text, p_instance text, p_member_token bigint)
+returns table (outcome text, holder text, token bigint) language plpgsql volatile as $$
+declare
+  before text;
+  taken record;
+begin
+  select l.holder into before from holdfast.lease l where l.name = p_name for update;
+  begin
+    select * into taken from holdfast.lease_take(p_name, p_instance, p_member_token);
+    if before <> p_instance and exists (select from holdfast.fence f where f.instance = before and f.done_at is null)
+        and exists (select from holdfast.lease l where l.name = p_name and l.holder = p_instance) then
+      raise exception using errcode = 'HF002', message = before || ' is not fenced yet';
+    end if;
+  exception when sqlstate 'HF002' then
+    return query select 'held', before, null::bigint;
+    return;
+  end;
+  return query select taken.outcome, taken.holder, taken.token;
+end $$;
 create trigger lease_ended after delete on holdfast.lease for each row
 when (old.name like 'event:%') execute function holdfast.members_changed();
 
+-- The membership that its holder is known to have heard of: it has renewed it.
+alter table holdfast.member add column heard_token bigint;
+
 -- Join and heartbeat as before, with what events need: the deaths that were seen, and the news.
+--
+-- A request to join may have been under way for long while its agent gave up, asked again and joined. Granted, it
+-- would end that membership and give its runs to others while they go on. So an agent that has renewed what it holds,
+-- and was granted it on this timeline, is not granted it anew: it no longer asks.
 alter function holdfast.member_join(text, text, text[], timestamptz, int, text, jsonb) rename to member_take;
 create function holdfast.member_join(
   p_instance text, p_agent_id text, p_proved_dead text[], p_watched timestamptz,
   p_ttl_ms int, p_state text, p_facts jsonb
 ) returns jsonb language plpgsql volatile as $$
+declare
+  held holdfast.member;
 begin
+  select * into held from holdfast.member m where m.instance = p_instance for update;
+  if held.agent_id = p_agent_id and held.heard_token = held.token and held.token >> 40 = holdfast.timeline()
+      and held.state <> 'lost' and held.left_at is null then
+    return jsonb_build_object('outcome', 'held', 'facts', held.facts, 'incarnation', held.incarnation,
+      'renewedAt', held.renewed_at::text, 'timeline', holdfast.timeline(),
+      'remainingMs', extract(epoch from held.lease_until - holdfast.now()) * 1000);
+  end if;
   perform set_config('holdfast.proved_dead', array_to_string(p_proved_dead, ','), true);
   return holdfast.member_take(p_instance, p_agent_id, p_proved_dead, p_watched, p_ttl_ms, p_state, p_facts);
 end $$;
@@ -267,17 +306,25 @@ begin
   if answer ->> 'outcome' <> 'renewed' then
     return answer;
   end if;
+  update holdfast.member m set heard_token = p_token
+  where m.instance = p_instance and m.heard_token is distinct from p_token;
   return answer || jsonb_build_object('events', holdfast.event_news(p_instance, p_token));
 end $$;
 
 -- Makes the events of a revision known, each {name, place, calendar, digest, definition, alarm}, and retires those
--- that it no longer has. A place that is new begins now: nothing is due before somebody asked for it. Answers the
--- cursors, with the calendar where it is another one than the caller's: the due moments of the old calendar must be
--- settled (by a claim that names what it becomes) before the new one takes over.
+-- that it no longer has. A place that is new begins now, and so does an event that comes back: nothing is due before
+-- somebody asked for it. Answers the cursors, with the calendar where it is another one than the caller's: the due
+-- moments of the old calendar must be settled (by a claim that names what it becomes) before the new one takes over.
 create function holdfast.event_define(p_revision bigint, p_events jsonb) returns jsonb language plpgsql volatile as $$
 declare
   removed text[];
+  back text[];
 begin
+  select array_agg(x.name) into back from (
+    select e.name from holdfast.event e
+    where e.retired and e.revision < p_revision
+      and e.name in (select y.name from jsonb_to_recordset(p_events) as y(name text))
+    order by e.name for update) x;
   insert into holdfast.event as e (name, definition, revision, alarm)
   select x.name, x.definition, p_revision, x.alarm
   from jsonb_to_recordset(p_events) as x(name text, definition jsonb, alarm text[])
@@ -290,6 +337,10 @@ begin
   from jsonb_to_recordset(p_events) as x(name text, place text, calendar jsonb, digest text)
   order by x.name, x.place
   on conflict do nothing;
+  if back is not null then
+    update holdfast.event_cursor c set cursor = greatest(c.cursor, date_trunc('milliseconds', holdfast.now()))
+    where c.event = any (back);
+  end if;
   with retired as (
     update holdfast.event e set retired = true, revision = p_revision
     where e.revision < p_revision and not e.retired
@@ -358,7 +409,8 @@ begin
   insert into holdfast.run (token, occurrence, attempt, instance, member_token, started_at)
   values (granted, o.id, o.attempts, p_instance, p_member_token, holdfast.now());
   return jsonb_build_object('outcome', 'granted', 'occurrence', o.id::text, 'token', granted::text,
-    'dueMs', holdfast.ms(o.due), 'attempt', o.attempts, 'cause', o.cause, 'payload', o.payload);
+    'dueMs', holdfast.ms(o.due), 'attempt', o.attempts, 'cause', o.cause, 'payload', o.payload,
+    'failures', (select count(*) from holdfast.run r where r.occurrence = o.id and r.outcome = 'failed'));
 end $$;
 
 -- A claim of due moments: the cursor must still be where the claimant thinks it is, the calendar the same, and the
@@ -643,5 +695,6 @@ begin
   update holdfast.fence f set done_at = holdfast.now(), error = null where f.instance = p_instance and f.done_at is null;
   update holdfast.occurrence o set held = null, fence_of = null, not_before = holdfast.now()
   where o.state = 'waiting' and o.held = 'fence' and o.fence_of = p_instance;
+  update holdfast.change set number = number + 1;
   perform pg_notify('holdfast_events', '');
 end $$;

@@ -6,6 +6,7 @@ import type { Query } from '../../database/arbiter.ts';
 import { defineEvent } from '../../events/definition.ts';
 import type { EventManager, EventManagerOptions } from '../../events/event-manager.ts';
 import type { LeaseKeeper, LeaseKeeperOptions } from '../../members/lease-keeper.ts';
+import { openCalendar } from '../../protocol/calendar/calendar.ts';
 import { stopWorkMs } from '../../protocol/lease.ts';
 import type { HoldfastError } from '../../support/errors.ts';
 import { silentLog } from '../../support/log.ts';
@@ -74,6 +75,7 @@ export interface AgentOptions {
   /** What its wall clock shows at the beginning of time. */
   readonly wallOffsetMs: number;
   queryFor(caller: Caller): Query;
+  arbiterNowMs(): number;
   onEvent(kind: string): void;
   onViolation(text: string): void;
 }
@@ -90,6 +92,7 @@ export function startAgent(options: AgentOptions): SimulatedAgent {
   void agent.manager
     .run()
     .catch((error) => options.onViolation(`P9: ${agentId}'s manager ended: ${error.stack}`));
+  agent.runSchedulers(options);
   if (options.usesSlot) agent.slot.use(lease);
   return agent;
 }
@@ -167,6 +170,24 @@ class Agent implements SimulatedAgent {
       onEvent,
       isOver: () => this.ended !== 'no',
     });
+  }
+
+  /** The application's own schedulers, on clocks that differ a little from the arbiter's. */
+  runSchedulers({ random, arbiterNowMs, onEvent }: AgentOptions): void {
+    const skewMs = random.between(-1_500, 1_500);
+    for (const { settings } of this.#events) {
+      if (settings.run?.kind !== 'gate' || !settings.calendar) continue;
+      const { next } = openCalendar(settings.calendar);
+      const fire = async (): Promise<void> => {
+        // What failed or was lost last waits for somebody who asks, so they go on asking when nothing is due any more.
+        for (let due = next(arbiterNowMs()); this.ended === 'no'; due = due && next(due)) {
+          await this.machine.clock.sleep(due === undefined ? 3_000 : due - arbiterNowMs() + skewMs);
+          if (this.ended !== 'no' || !this.application.isUp) continue;
+          void this.manager.ask(settings.name).then(({ outcome }) => onEvent(`gate ${outcome}`));
+        }
+      };
+      void fire();
+    }
   }
 
   get #state(): 'up' | 'down' | 'draining' {

@@ -76,6 +76,8 @@ export function simulatedArbiter(options: {
   listeners(): Iterable<Caller>;
   /** The fault that the next message of this caller suffers, if any. */
   nextFault(caller: Caller): MessageFault | undefined;
+  /** A message that is to arrive only when this resolves. */
+  held(caller: Caller, text: string): Promise<void> | undefined;
   onExecution(execution: Execution): void | Promise<void>;
 }): SimulatedArbiter {
   const { time, random, database } = options;
@@ -148,6 +150,11 @@ export function simulatedArbiter(options: {
 
   function send(request: Request): void {
     if (request.caller.network === 'cut') return;
+    const held = options.held(request.caller, request.text);
+    if (held) {
+      void held.then(() => time.at(time.nowMs(), () => arrive(request, undefined)));
+      return;
+    }
     const fault = options.nextFault(request.caller);
     if (fault === 'lost before execution') return;
     if (fault === 'reset') {

@@ -63,7 +63,14 @@ export function definedEvents(): DefinedEvents {
         untilMs: Number.POSITIVE_INFINITY,
         calendar: calendar ?? row?.calendar ?? null,
       };
-      defined.set(keyOf(event, place), { event, place, mayOverlap, periods: before?.periods ?? [begins] });
+      const periods = before?.periods ?? [];
+      const isClosed = (periods.at(-1)?.untilMs ?? 0) < Number.POSITIVE_INFINITY;
+      defined.set(keyOf(event, place), {
+        event,
+        place,
+        mayOverlap,
+        periods: isClosed ? [...periods, begins] : periods,
+      });
     }
   }
 

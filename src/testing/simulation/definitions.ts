@@ -34,12 +34,17 @@ export function drawPlan(random: Random, names: readonly string[], lastsMs: numb
   const first = Array.from({ length: 2 + Math.floor(random.between(0, 4)) }, (_, index) =>
     drawEvent(random, `e${index + 1}`, { names, timezone, untilMs }),
   );
+  if (random.chance(0.15)) first.push(drawGate(random, { names, timezone, untilMs }));
   if (random.chance(0.5)) return { epochMs, revisions: [first] };
   const second = first
     .filter((_, index) => index === 0 || random.chance(0.8))
     .map((one) => (random.chance(0.5) ? one : changed(random, one, { names, timezone, untilMs })));
   const added = random.chance(0.5) ? [drawEvent(random, 'added', { names, timezone, untilMs })] : [];
-  return { epochMs, revisions: [first, [...second, ...added]] };
+  const next = [...second, ...added];
+  if (random.chance(0.6)) return { epochMs, revisions: [first, next] };
+  // What was removed comes back, and the one that was added goes.
+  const back = first.filter(({ settings }) => !second.some((one) => one.settings.name === settings.name));
+  return { epochMs, revisions: [first, next, [...second, ...back]] };
 }
 
 interface Circumstances {
@@ -89,6 +94,12 @@ function drawEvent(
   };
   const slowChance = overlap === 'delay' ? 0 : 0.1;
   return { settings, workload: { usualMs, slowChance, failChance: random.pick([0, 0.1, 0.4]) } };
+}
+
+/** The application's own scheduler asks for each run. */
+function drawGate(random: Random, where: Circumstances): SimulatedEvent {
+  const { settings, workload } = drawEvent(random, 'gate', where);
+  return { settings: { ...settings, run: { kind: 'gate' }, on: { kind: 'one' } }, workload };
 }
 
 function drawSchedule(random: Random, everyMs: number): CalendarSettings['schedule'] {

@@ -16,6 +16,8 @@ export const faultKinds = [
   'agent frozen as it claims',
   'agent crashes as it claims',
   'agent crashes as it reports',
+  'claim comes when its agent has been replaced',
+  'request to join comes when its agent has joined',
   'instance crashes, its agent lives',
   'instance drains',
   'rival with the same name',
@@ -85,7 +87,7 @@ function lingering(world: World, agent: SimulatedAgent, ms: number): void {
 
 function comeBack(world: World, random: Random, instance: string, provedDead: readonly string[]): void {
   const atMs = Math.min(world.faults.endMs, world.time.nowMs() + random.between(50, 4_000));
-  world.time.at(atMs, () => world.addAgent(instance, provedDead));
+  world.time.at(atMs, () => void world.addAgent(instance, provedDead));
 }
 
 /** Something that happens at the worst moment: when that has been executed, and the answer is under way. */
@@ -161,6 +163,25 @@ export const deeds: Record<FaultKind, Deed> = {
   'agent leaves, another comes': toOneAgent((agent, world, random) =>
     replaceAgent(world, agent, random.between(10, 3_000)),
   ),
+  'claim comes when its agent has been replaced': toOneAgent((agent, world, random, endMs) => {
+    const release = world.holdNext(agent.agentId, 'event_claim', () => {
+      if (world.time.nowMs() >= endMs) return release();
+      world.time.at(world.time.nowMs() + random.between(1, 50), () => {
+        agent.die();
+        const successor = world.addAgent(agent.instance, [agent.agentId]);
+        world.afterNext(successor, 'member_join', release);
+        world.time.at(world.faults.endMs, release);
+      });
+    });
+  }),
+  'request to join comes when its agent has joined': toOneAgent((agent, world, random) => {
+    agent.die();
+    const lateMs = world.time.nowMs() + random.between(3_500, 9_000);
+    const release = world.holdNext(world.idOfNext(agent.instance), 'member_join', () =>
+      world.time.at(Math.min(lateMs, world.faults.endMs), release),
+    );
+    world.addAgent(agent.instance, [agent.agentId]);
+  }),
   'instance crashes, its agent lives': toOneAgent((agent, world, _random, endMs) => {
     const say = (): void => agent.machine.deliver(() => agent.changed());
     agent.application.crash();
@@ -185,7 +206,9 @@ export const deeds: Record<FaultKind, Deed> = {
     );
     world.time.at(endMs, () => set(false));
   }),
-  'rival with the same name': toOneAgent((agent, world) => world.addAgent(agent.instance, [])),
+  'rival with the same name': toOneAgent((agent, world) => {
+    world.addAgent(agent.instance, []);
+  }),
   'wall clock set': toOneAgent((agent, _world, random) => {
     const byMs = random.pick([1, -1]) * 10 ** random.between(1, 7);
     // Set back in its sleep, a machine could not know by any clock that it slept: the one thing that is assumed away.
@@ -218,7 +241,7 @@ export function replaceAgent(world: World, agent: SimulatedAgent, pauseMs: numbe
   agent.machine.deliver(() => {
     if (agent.ended !== 'no') return;
     void agent.leave().then(() => {
-      world.time.at(world.time.nowMs() + pauseMs, () => world.addAgent(agent.instance, []));
+      world.time.at(world.time.nowMs() + pauseMs, () => void world.addAgent(agent.instance, []));
     });
   });
 }

@@ -23,7 +23,7 @@ export function planPeople(world: World, random: Random): void {
     const pausedMs = random.between(beginMs, endMs - 5_000);
     planPause(world, query, random.pick(events), pausedMs, random.between(pausedMs, endMs - 2_000));
   }
-  if (world.revisions > 1) planRollout(world, random);
+  for (let revision = 1; revision < world.revisions; revision++) planRollout(world, random);
   world.time.at(endMs, () => restartTheDead(world, random));
 }
 
@@ -51,6 +51,7 @@ function planPause(world: World, query: Query, event: string, fromMs: number, un
     );
   });
   world.time.at(untilMs, () => void resume());
+  world.time.at(world.faults.endMs, () => void resume()); // a failover may have forgotten it
 }
 
 /** From some moment on agents come with the next revision, and the others are replaced one after another. */

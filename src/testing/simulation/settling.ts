@@ -44,7 +44,7 @@ export async function suspects(
   const able = agents.filter((agent) => isAlive(agent) && agent.keeper.mayAct() && agent.isEligible);
   const waiting = await look(`select o.id::text, o.event, o.place, o.attempts, holdfast.ms(o.due) as due
     from holdfast.occurrence o join holdfast.event e on e.name = o.event
-    where o.state = 'waiting' and o.held is null and not e.retired and o.not_before <= holdfast.now()
+    where o.state = 'waiting' and o.held is null and not e.retired and e.definition -> 'run' ->> 'kind' <> 'gate' and o.not_before <= holdfast.now()
       and (e.paused_at is null or o.cause = 'manual')`);
   for (const { id, event, place, attempts, due } of waiting) {
     const takers = able.filter(

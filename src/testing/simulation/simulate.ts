@@ -12,7 +12,7 @@ const faults = {
   atLeast: 3,
   atMost: 8,
 };
-const lastsMs = 56_000;
+const lastsMs = 62_000;
 
 function drawMinute(random: Random): Scenario {
   const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].slice(0, random.pick([2, 3, 3, 3, 4, 5, 7]));

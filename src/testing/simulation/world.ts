@@ -4,6 +4,7 @@
  * calendars and with the journal of what was really done.
  */
 import { createHash } from 'node:crypto';
+import { gatePatienceMs } from '../../events/due-watch.ts';
 import { EventManager } from '../../events/event-manager.ts';
 import { LeaseKeeper } from '../../members/lease-keeper.ts';
 import { checkLedger, type LedgerVerdict } from '../ledger-checker.ts';
@@ -55,10 +56,15 @@ export interface World {
   readonly revision: number;
   readonly revisions: number;
   arbiterBusyUntilMs: number;
-  addAgent(instance: string, provedDead: readonly string[]): void;
+  /** The id of the agent that is added next. */
+  idOfNext(instance: string): string;
+  /** Answers its id. */
+  addAgent(instance: string, provedDead: readonly string[]): string;
   roll(): void;
   /** Once, when a call of this agent has been executed. */
   afterNext(agentId: string, call: string, run: () => void): void;
+  /** Keeps the next such call of this agent from arriving, until what this answers is called. */
+  holdNext(agentId: string, call: string, onSent: () => void): () => void;
   cutReplication(): Promise<void>;
   promote(clockOffsetMs: number): Promise<void>;
   /** Counts something that a test wants to have happened sometimes. */
@@ -126,6 +132,7 @@ class Run implements World {
   readonly #trace: string[] = [];
   readonly #digest = createHash('sha256');
   readonly #awaited: { readonly agentId: string; readonly call: string; readonly run: () => void }[] = [];
+  readonly #holds: { agentId: string; call: string; onSent(): void; released: Promise<void> }[] = [];
   #asked = { second: 0, counts: new Map<string, number>() };
   readonly #lostTimelines = new Set<number>();
   #violation: Error | undefined;
@@ -156,6 +163,12 @@ class Run implements World {
       ...{ time: this.time, random: this.#random, database, epochMs: plan.epochMs },
       listeners: () => this.agents.filter(({ machine }) => !machine.isDead),
       nextFault: ({ agentId }) => this.#nextFault(agentId),
+      held: ({ agentId }, text) => {
+        const index = this.#holds.findIndex((one) => one.agentId === agentId && text.includes(one.call));
+        const [hold] = index < 0 ? [] : this.#holds.splice(index, 1);
+        hold?.onSent();
+        return hold?.released;
+      },
       onExecution: (execution) => this.#executed(execution),
     });
   }
@@ -171,9 +184,13 @@ class Run implements World {
     return this.#scenario.plan.revisions.length;
   }
 
-  addAgent(instance: string, provedDead: readonly string[]): void {
+  idOfNext(instance: string): string {
+    return `${instance}#${this.agents.length + 1}`;
+  }
+
+  addAgent(instance: string, provedDead: readonly string[]): string {
     const { plan, usesSlot } = this.#scenario;
-    const agentId = `${instance}#${this.agents.length + 1}`;
+    const agentId = this.idOfNext(instance);
     this.#note(`${agentId} starts with revision ${this.revision}, knows to be dead: ${provedDead}`);
     this.agents.push(
       startAgent({
@@ -187,6 +204,7 @@ class Run implements World {
         },
         wallOffsetMs: plan.epochMs + this.#random.between(-1e7, 1e7),
         queryFor: this.arbiter.queryFor,
+        arbiterNowMs: this.arbiter.nowMs,
         onEvent: (kind) => {
           this.#note(agentId);
           this.happened(kind);
@@ -194,6 +212,7 @@ class Run implements World {
         onViolation: (text) => this.#violate(new Error(text)),
       }),
     );
+    return agentId;
   }
 
   get faultKinds(): readonly FaultKind[] {
@@ -202,6 +221,12 @@ class Run implements World {
 
   afterNext(agentId: string, call: string, run: () => void): void {
     this.#awaited.push({ agentId, call, run });
+  }
+
+  holdNext(agentId: string, call: string, onSent: () => void): () => void {
+    const { promise: released, resolve } = Promise.withResolvers<void>();
+    this.#holds.push({ agentId, call, onSent, released });
+    return resolve;
   }
 
   roll(): void {
@@ -264,8 +289,9 @@ class Run implements World {
 
   /** Until all that was due is done, as long as that may take. */
   async #finish(): Promise<void> {
-    const { lastsMs, patienceMs } = this.#scenario;
-    await this.#runUntil(lastsMs + 3_000);
+    const { lastsMs, patienceMs, plan } = this.#scenario;
+    const hasGate = plan.revisions.flat().some(({ settings }) => settings.run?.kind === 'gate');
+    await this.#runUntil(lastsMs + (hasGate ? gatePatienceMs : 0) + 3_000);
     const latestMs = lastsMs + patienceMs;
     while (this.time.nowMs() < latestMs) {
       const open = await this.#look(`select event, place from holdfast.occurrence where state <> 'done'`);
