@@ -4,7 +4,8 @@
  * src/protocol.
  *
  * Order of a start: prove the predecessor dead, record oneself, join, lift a fence, start the instance. Order of a
- * stop, the reverse: drain, end or hand over what runs, stop the instance, leave, remove the record. An agent that
+ * stop, the reverse: drain, end or hand over what runs, stop the instance, report what ran, leave, remove the record.
+ * What ran is over at the latest when the instance is dead, so it is free for others no earlier (P1). An agent that
  * never joined never starts anything.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -191,8 +192,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       ]);
       if (first !== undefined) return;
       const { fence } = configuration;
-      const isPredecessorDead = deaths.dead.length > 0;
-      const passed = passFence({ query, instance, fence, isPredecessorDead, clock, log }, end.signal);
+      const { dead } = deaths;
+      const passed = passFence({ query, instance, fence, dead, clock, log }, end.signal);
       await Promise.race([passed, stopAsked.promise, ended]);
       if (intentions.stopping) return;
       running = keeper.run();
@@ -204,9 +205,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     } finally {
       intentions.stopping = true;
       end.abort();
-      await events.close();
+      await events.abort();
       await keeper.stop();
       await running;
+      await events.close();
       await lease.close();
       await membership.catch(() => undefined); // reported by the race above
       await background;

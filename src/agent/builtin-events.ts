@@ -3,7 +3,7 @@
  * the ledger with its outcome. Their names begin with `holdfast-`, which the configuration keeps for them.
  */
 import type { Arbiter } from '../database/arbiter.ts';
-import { pruneLedger } from '../events/ledger.ts';
+import { abandonPlaces, pruneLedger } from '../events/ledger.ts';
 import { pruneSessions } from '../sessions/index.ts';
 import type { EventSettings } from '../settings/index.ts';
 
@@ -15,6 +15,8 @@ export interface BuiltinEvent {
 
 const minute = 60_000;
 const rowsAtOnce = 1_000;
+/** After a day without its instance, what waits for it is not run there any more. */
+const goneForGoodMs = 24 * 60 * minute;
 
 export function builtinEvents(
   arbiter: Arbiter,
@@ -27,8 +29,15 @@ export function builtinEvents(
     },
     {
       settings: settingsOf('holdfast-prune-ledger', 60 * minute),
-      task: (signal) =>
-        inBatches(signal, 'occurrences', () => pruneLedger(arbiter.query, ledgerKeepMs, rowsAtOnce)),
+      task: async (signal) => {
+        const abandoned = await abandonPlaces(arbiter.query, goneForGoodMs);
+        const pruned = await inBatches(signal, 'occurrences', () =>
+          pruneLedger(arbiter.query, ledgerKeepMs, rowsAtOnce),
+        );
+        return abandoned === 0
+          ? pruned
+          : [`abandoned ${abandoned} at instances that are gone`, pruned].join('; ');
+      },
     },
   ];
 }

@@ -42,6 +42,9 @@ export interface AgentEvents {
   leave(until: AbortSignal): Promise<void>;
   /** Takes on work again. */
   resume(): void;
+  /** Gives back the appointments and stops what runs; it is over when it has ended, or its instance has. */
+  abort(): Promise<void>;
+  /** Reports how everything ended. */
   close(): Promise<void>;
 }
 
@@ -101,9 +104,11 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
     api: {
       renew: (token) => {
         const remainingMs = lease.remainingMs();
-        return remainingMs > 0 && manager.running.has(token) ? remainingMs : undefined;
+        if (remainingMs <= 0 || !manager.running.has(token)) return undefined;
+        return run.handlers.renewed(token) ? remainingMs : undefined;
       },
       finish: (token, result) => options.gate.finish(token, result),
+      ended: (token) => run.handlers.ended(token),
       ask: (event) => manager.ask(event),
       order: (token) => manager.running.orderOf(token),
     },
@@ -130,8 +135,11 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
       await manager.settled(limit.signal);
     },
     resume: () => appointments.resume(),
-    async close() {
+    async abort() {
+      manager.running.abortAll('aborted: its agent stops');
       await appointments.close();
+    },
+    async close() {
       await manager.close();
       await listener.close();
       await Promise.all(running);

@@ -5,7 +5,7 @@ import { builtinExecutor } from '../events/execution/builtin.ts';
 import { commandExecutor } from '../events/execution/command.ts';
 import type { Executor, RunOrder } from '../events/execution/execution.ts';
 import type { Gate } from '../events/execution/gate.ts';
-import { postExecutor } from '../events/execution/post.ts';
+import { HandlerWatch, postExecutor } from '../events/execution/post.ts';
 import type { EventHook } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
@@ -30,6 +30,8 @@ export interface ExecutorFacts {
 }
 
 export interface Executors {
+  /** What the application says of its handlers goes here. */
+  readonly handlers: HandlerWatch;
   executorOf(definition: EventDefinition): Executor;
   tell(
     definition: EventDefinition,
@@ -41,6 +43,8 @@ export interface Executors {
 export function executors(facts: ExecutorFacts, builtin: readonly BuiltinEvent[]): Executors {
   const tasks = new Map(builtin.map(({ settings, task }) => [settings.name, task]));
 
+  const handlers = new HandlerWatch();
+
   const hookExecutor = (hook: EventHook, appointment?: AppointmentChange): Executor => {
     if (hook.kind === 'post')
       return postExecutor({
@@ -48,6 +52,7 @@ export function executors(facts: ExecutorFacts, builtin: readonly BuiltinEvent[]
         instanceDied: facts.instanceDied,
         secret: facts.agentSecret,
         path: hook.path,
+        handlers,
         ...(appointment ? { appointment } : {}),
       });
     return commandExecutor({
@@ -63,6 +68,7 @@ export function executors(facts: ExecutorFacts, builtin: readonly BuiltinEvent[]
   };
 
   return {
+    handlers,
     executorOf({ name, settings: { run } }) {
       const task = tasks.get(name);
       if (task) return builtinExecutor(task);

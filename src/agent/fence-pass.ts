@@ -1,9 +1,9 @@
 /**
  * The way back of an instance that was lost: a fence around its predecessor goes before the instance comes. One that
- * is still to be put up is waited for, unless the predecessor is proved dead and needs none.
+ * is still to be put up is waited for, unless it is for an agent that is proved dead and needs none.
  */
 import type { Query } from '../database/arbiter.ts';
-import { abandonFence, type Fence, liftFence } from '../members/fencing.ts';
+import { abandonFence, type Fence } from '../members/fencing.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 
@@ -15,16 +15,16 @@ export async function passFence(
     readonly query: Query;
     readonly instance: string;
     readonly fence: Fence | undefined;
-    readonly isPredecessorDead: boolean;
+    /** Ids of former agents that are proved dead. */
+    readonly dead: readonly string[];
     readonly clock: Clock;
     readonly log: Log;
   },
   signal: AbortSignal,
 ): Promise<void> {
-  const { query, instance, fence, clock, log } = options;
-  const pass = options.isPredecessorDead ? abandonFence : liftFence;
+  const { query, instance, fence, dead, clock, log } = options;
   for (let isTold = false; !signal.aborted; isTold = true) {
-    const result = await pass({ query, instance, fence }).catch((error: Error) => {
+    const result = await abandonFence({ query, instance, fence, dead }).catch((error: Error) => {
       log.warn({ instance, error: error.message }, 'it is not known yet whether the instance is fenced');
       return 'pending' as const;
     });

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { openEvents } from '../events/application/open-events.ts';
 import type { GateResult } from '../events/execution/gate.ts';
+import { HandlerWatch, postExecutor } from '../events/execution/post.ts';
 import type { GateAnswer } from '../events/gate-desk.ts';
 import { type Loopback, type LoopbackApi, openLoopback } from './loopback.ts';
 
@@ -8,6 +14,7 @@ let open: Loopback | undefined;
 afterEach(() => open?.close());
 
 const finished: [string, GateResult][] = [];
+const ended: string[] = [];
 const grant = {
   occurrence: '1',
   token: '7',
@@ -15,6 +22,7 @@ const grant = {
   attempt: 1,
   cause: 'schedule',
   payload: null,
+  failures: 0,
 } as const;
 const order = { ...grant, event: 'e', place: '', token: 7n, timeoutMs: 1_000 } as const;
 const answers: Record<string, GateAnswer> = {
@@ -39,6 +47,7 @@ async function ask(
       finished.push([token, result]);
       return token === '7';
     },
+    ended: (token) => ended.push(token),
     ask: async (event) => answers[event] ?? { outcome: 'unknown' },
     order: () => order,
     ...more,
@@ -73,6 +82,56 @@ test('the result of a run is taken as it is given, and cut where it is too long'
     ['7', 'failed', 'no', 4_096],
   );
   assert.equal((await ask('/runs/8/finish', { body })).status, 409);
+});
+
+test('that a handler has ended is noted, whether or not the run is still ours', async () => {
+  for (const token of ['7', '8'])
+    assert.deepEqual(await ask(`/runs/${token}/ended`), { status: 200, body: { outcome: 'noted' } });
+  assert.deepEqual(ended, ['7', '8']);
+  assert.equal((await ask('/runs/9/ended', { secret: 'x' })).status, 401);
+  assert.equal(ended.length, 2);
+});
+
+test('P1: a run under the SDK that is aborted is over when its handler has ended, not before', async () => {
+  const handlers = new HandlerWatch();
+  open = await openLoopback('s3cret', {
+    renew: (token) => (handlers.renewed(token) ? 1_000 : undefined),
+    finish: () => false,
+    ended: (token) => handlers.ended(token),
+    ask: async () => ({ outcome: 'unknown' }),
+    order: () => undefined,
+  });
+  const events = openEvents({ agentUrl: open.url, agentSecret: 's3cret' });
+  const begun = Promise.withResolvers<void>();
+  let endedAtMs = 0;
+  events.onEvent('e', async (run) => {
+    begun.resolve();
+    await once(run.signal, 'abort');
+    await delay(1_500); // it takes a while to notice
+    endedAtMs = performance.now();
+  });
+  const [serve] = events.express();
+  const server = createServer((request, response) => serve(request, response, () => response.end()));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  try {
+    const { port } = server.address() as AddressInfo;
+    const work = postExecutor({
+      address: () => ({ host: '127.0.0.1', port }),
+      instanceDied: () => new Promise(() => undefined),
+      secret: 's3cret',
+      path: '/holdfast/events/e',
+      handlers,
+    })({ ...order, timeoutMs: 60_000 }, { remainingMs: () => 1_000 });
+    await begun.promise;
+    work.abort('handed over to shop-2');
+    const result = await work.finished;
+    assert.deepEqual(result, { outcome: 'failed', reason: 'handed over to shop-2', result: null });
+    assert.ok(endedAtMs > 0, 'the handler had ended');
+    assert.ok(performance.now() - endedAtMs < 1_000, 'and nothing else was waited for');
+  } finally {
+    server.close();
+    await events.close();
+  }
 });
 
 test('who asks whether it may run an event is told yes with the run, or no with the reason', async () => {
@@ -131,6 +190,7 @@ test('P5: a run that was granted to one who had gone meanwhile is given back', a
       back.resolve(result);
       return true;
     },
+    ended: () => undefined,
     order: () => order,
     ask: async () => {
       asked.resolve();

@@ -1,6 +1,6 @@
 /**
  * What an application may ask its own agent, over loopback and with the secret that only the two of them have: to
- * renew and to finish a run, and whether it may run an event that its own scheduler has fired.
+ * renew and to finish a run, to say that nothing works on one any more, and whether it may run an event that its own scheduler has fired.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -13,6 +13,8 @@ export interface LoopbackApi {
   /** For how long the lease of this run is proved from now; undefined: it is not this agent's (any more). */
   renew(token: string): number | undefined;
   finish(token: string, result: GateResult): boolean;
+  /** The application does nothing more for this run, whoever's it is by now. */
+  ended(token: string): void;
   ask(event: string): Promise<GateAnswer>;
   /** The run that was begun under this token. */
   order(token: string): RunOrder | undefined;
@@ -83,7 +85,8 @@ async function answerTo(request: IncomingMessage, secret: string, api: LoopbackA
     return refused(401, 'the secret of this agent is missing or wrong (HOLDFAST_AGENT_SECRET)');
   const [, kind, name = '', ...verb] = (request.url ?? '').split('?')[0]?.split('/') ?? [];
   const route = `${kind}/${verb.join('/')}`;
-  if (!['runs/renew', 'runs/finish', 'events/ask'].includes(route)) return refused(404, 'no such address');
+  if (!['runs/renew', 'runs/finish', 'runs/ended', 'events/ask'].includes(route))
+    return refused(404, 'no such address');
   if (request.method !== 'POST') return refused(405, 'POST it');
   const body = await bodyOf(request);
   if (body === undefined) return refused(413, `the body is larger than ${bodyLimitBytes} bytes`);
@@ -93,6 +96,10 @@ async function answerTo(request: IncomingMessage, secret: string, api: LoopbackA
   if (route === 'runs/renew') {
     const remainingMs = api.renew(subject);
     return remainingMs === undefined ? fenced() : { status: 200, body: { remainingMs } };
+  }
+  if (route === 'runs/ended') {
+    api.ended(subject);
+    return { status: 200, body: { outcome: 'noted' } };
   }
   const result = gateResultOf(body);
   if (typeof result === 'string') return refused(400, result);

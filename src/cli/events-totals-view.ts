@@ -46,11 +46,14 @@ export function totalsLines(totals: TotalsJson): string[] {
         `paused: ${event}, by ${plain(by)} ${ago(Date.parse(at), nowMs)}: ${plain(reason)}`,
     ),
     ...named(totals.fences, 'red', ({ instance, tries, error }) => {
-      const why = error === null ? '' : `, which failed: ${plain(error)}`;
+      const why = error === null ? '' : `, which failed: ${unended(plain(error))}`;
       return `to be fenced: ${instance}, ${tries} ${tries === 1 ? 'try' : 'tries'}${why}; what it ran waits`;
     }),
   ];
 }
+
+/** For a text that may be whole sentences and is to be followed by more. */
+const unended = (text: string): string => text.replace(/[\s.;,:]+$/, '');
 
 function named<T>(all: readonly T[], style: Style, text: (one: T) => string): string[] {
   const more = all.length - mostNamed;

@@ -19,6 +19,7 @@ function eventOf(yaml: string, rest: Partial<EventView> = {}): EventView {
     places: [{ place: '', cursorMs: nowMs - 1_000, isServed: true }],
     open: [],
     last: null,
+    appointed: null,
     ...rest,
   };
 }
@@ -135,6 +136,34 @@ for (const [name, rest, state, text] of states) {
   });
 }
 
+const designated = '{ on: designated, appointed: { command: ./on } }';
+
+test('a designated event says who is appointed, or that nobody is, instead of being idle and never due', () => {
+  const appointed = textOf(eventOf(designated, { appointed: 'shop-2' })).split('\n')[1];
+  assert.match(appointed ?? '', /^nightly-invoices +– +designated +– +– +appointed: shop-2$/);
+  const nobody = textOf(eventOf(designated));
+  assert.match(nobody, /designated +– +– +nobody appointed$/);
+  assert.equal(
+    textOf(eventOf(designated, { appointed: 'shop-2' }), 50),
+    `nightly-invoices
+  appointed: shop-2
+  appointment only; on: designated
+  last  –
+  next  –`,
+  );
+  assert.equal(eventJson(eventOf(designated, { appointed: 'shop-2' }), nowMs).appointed, 'shop-2');
+});
+
+test('a designated event that runs or is paused says who is appointed all the same', () => {
+  const scheduled = '{ on: designated, schedule: "0 2 * * *", run: { post: /invoices } }';
+  const paused = { atMs: nowMs - 3 * minute, by: 'alice', reason: 'wrong tax' };
+  assert.match(
+    textOf(eventOf(scheduled, { open: [open], paused, appointed: 'shop-1' })),
+    /running on shop-1 for 2m; paused by alice 3m ago: wrong tax; appointed: shop-1$/,
+  );
+  assert.match(textOf(eventOf(scheduled, { paused })), /wrong tax; nobody appointed$/);
+});
+
 test('what people and applications wrote cannot move the cursor of the terminal', () => {
   const paused = { atMs: nowMs, by: 'eve\u001b[2J', reason: 'line\nbreak \u202egnp' };
   const text = textOf(eventOf(nightly, { paused }));
@@ -142,8 +171,7 @@ test('what people and applications wrote cannot move the cursor of the terminal'
 });
 
 test('JSON has ISO times, and null where there is nothing', () => {
-  const designated = eventOf('{ on: designated, appointed: { command: ./on } }');
-  assert.deepEqual(JSON.parse(JSON.stringify(eventJson(designated, nowMs))), {
+  assert.deepEqual(JSON.parse(JSON.stringify(eventJson(eventOf(designated), nowMs))), {
     event: 'nightly-invoices',
     revision: 3,
     run: null,
@@ -151,6 +179,7 @@ test('JSON has ISO times, and null where there is nothing', () => {
     schedule: 'never due',
     timezone: null,
     state: 'idle',
+    appointed: null,
     running: [],
     waiting: [],
     paused: null,

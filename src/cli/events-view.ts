@@ -31,6 +31,7 @@ export function eventJson(event: EventView, nowMs: number) {
     schedule: calendarInWords(definition.calendar),
     timezone,
     state: stateOf(event, overdueMs),
+    appointed: event.appointed,
     running: event.open.filter(({ state }) => state === 'running').map(openJson),
     waiting: event.open.filter(({ state }) => state === 'waiting').map(openJson),
     paused: paused && { by: paused.by, reason: paused.reason, at: isoTime(paused.atMs) },
@@ -109,8 +110,14 @@ function stateNotes(event: EventView, nowMs: number): Note[] {
     const more = waiting.length > 1 ? ` (${waiting.length} wait)` : '';
     notes.push({ text: `${waitInWords(first, nowMs)}${more}`, style: 'yellow' });
   }
+  if (event.definition.on.kind === 'designated') notes.push(appointmentNote(event));
   return notes.length > 0 ? notes : [{ text: 'idle', style: 'dim' }];
 }
+
+const appointmentNote = ({ appointed }: EventView): Note =>
+  appointed === null
+    ? { text: 'nobody appointed', style: 'yellow' }
+    : { text: `appointed: ${appointed}`, style: 'green' };
 
 function lastInWords({ last }: EventView, nowMs: number): string {
   if (!last) return '–';
@@ -130,7 +137,7 @@ export function eventsText({ nowMs, events }: EventList, width: number | undefin
   const head = ['event', 'schedule', 'on', 'last', 'next', 'state'].map((title) => styled('dim', title));
   const rows = events.map((event) => [
     event.name,
-    calendarInWords(event.definition.calendar),
+    event.definition.calendar ? calendarInWords(event.definition.calendar) : '–',
     placeInWords(event.definition),
     lastInWords(event, nowMs),
     nextInWords(event, nowMs),
@@ -146,15 +153,12 @@ export function eventsText({ nowMs, events }: EventList, width: number | undefin
 function eventLines(event: EventView, nowMs: number, width: number): string {
   const { definition, last } = event;
   const where = definition.on.kind === 'one' ? 'on one instance' : `on: ${placeInWords(definition)}`;
+  const when = definition.calendar ? [calendarInWords(definition.calendar)] : [];
   const reason = last && last.outcome !== 'succeeded' && last.reason ? plain(last.reason) : undefined;
   return [
     styled('bold', event.name),
     ...stateNotes(event, nowMs).map(({ text, style }) => styled(style, wrapped(text, width, '  '))),
-    wrapped(
-      `${calendarInWords(definition.calendar)}; ${plain(runInWords(definition))}; ${where}`,
-      width,
-      '  ',
-    ),
+    wrapped([...when, plain(runInWords(definition)), where].join('; '), width, '  '),
     `  last  ${lastInWords(event, nowMs)}`,
     ...(reason === undefined ? [] : [wrapped(reason, width, '        ')]),
     `  next  ${nextInWords(event, nowMs)}`,

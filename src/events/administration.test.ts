@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, beforeEach, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
+import { acquireLease, releaseLease } from '../leases/named-lease.ts';
 import { join, leave, type Membership } from '../members/membership.ts';
 import { parseConfiguration } from '../settings/index.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
@@ -125,6 +126,36 @@ test('the place of an instance that has left is listed as not served', async () 
     places.map(({ isServed }) => isServed),
     [false],
   );
+});
+
+test('the appointed instance of a designated event is listed for as long as its membership lives', async () => {
+  await define(
+    2,
+    '\n  clock: { on: designated, appointed: { post: /on } }\n  stock: { every: 15m, run: { post: /stock } }',
+  );
+  const { query } = arbiter;
+  const appointed = async (name = 'clock') => (await eventNamed(name)).appointed;
+  assert.equal(await appointed(), null);
+  const first = await acquireLease(query, 'event:clock', member);
+  assert.equal(first.outcome, 'granted');
+  await acquireLease(query, 'event:stock', member);
+  assert.deepEqual(
+    [await appointed(), await appointed('stock')],
+    ['shop-1', null],
+    'only where it is designated',
+  );
+  await releaseLease(query, 'event:clock', first.token);
+  assert.equal(await appointed(), null, 'given back');
+
+  await acquireLease(query, 'event:clock', member);
+  await query(`update holdfast.member set state = 'lost', token = holdfast.next_token()`);
+  assert.equal(await appointed(), null, 'lost');
+  member = await joined('shop-1');
+  assert.equal(await appointed(), null, 'its new membership has not been appointed');
+  await acquireLease(query, 'event:clock', member);
+  assert.equal(await appointed(), 'shop-1');
+  await leave(query, member);
+  assert.equal(await appointed(), null, 'left');
 });
 
 test('an event that runs shows where and since when; one that waits for its retry shows until when and why', async () => {

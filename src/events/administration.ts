@@ -72,6 +72,8 @@ export interface EventView {
   readonly places: readonly PlaceView[];
   readonly open: readonly OpenOccurrence[];
   readonly last: LastOccurrence | null;
+  /** Of a designated event: the instance that is appointed. Null: none is, or the event is not designated. */
+  readonly appointed: string | null;
 }
 
 export interface EventList {
@@ -90,6 +92,11 @@ const openOccurrence = `jsonb_build_object(
   'occurrence', o.id::text, 'place', o.place, 'dueMs', holdfast.ms(o.due), 'cause', o.cause, 'state', o.state,
   'held', o.held, 'fenceOf', o.fence_of, 'notBeforeMs', holdfast.ms(o.not_before), 'attempts', o.attempts,
   'reason', o.reason, 'instance', r.instance, 'startedMs', holdfast.ms(r.started_at))`;
+
+/** Who holds the appointment's lease, by the rule under which the lease is another one's for the asking. */
+const appointed = `select l.holder from holdfast.lease l join holdfast.member m
+  on m.instance = l.holder and m.token = l.member_token and m.state <> 'lost' and m.left_at is null
+  where l.name = 'event:' || e.name and e.definition -> 'on' ->> 'kind' = 'designated'`;
 
 /** Of one that `missed: all` has left behind there may be thousands. */
 const mostOpen = 50;
@@ -115,7 +122,8 @@ export async function listEvents(query: Query, { name }: { name?: string } = {})
          from (select * from holdfast.occurrence x where x.event = e.name and x.state = 'done'
            order by x.ended_at desc, x.due desc limit 1) o
          left join lateral (select * from holdfast.run y where y.occurrence = o.id
-           order by y.token desc limit 1) r on true)
+           order by y.token desc limit 1) r on true),
+       'appointed', (${appointed})
        ) order by e.name), '[]') as events
      from holdfast.event e where not e.retired and ($1::text is null or e.name = $1)`,
     [name ?? null],

@@ -26,14 +26,21 @@ export interface ClaimQueueOptions {
   onIdle(): void;
 }
 
-/** Their statement holds the lock of the own member, so the heartbeat must not wait long for it. */
+/**
+ * The statement holds the lock of the own member, so the heartbeat must not wait long for it: so many claims at once,
+ * with so many due moments in all, and fewer after a statement that got no answer.
+ */
 const claimsAtOnce = 100;
+const momentsAtOnce = 500;
 const retryMs = 250;
+
+const momentsOf = ({ claim: one }: PendingClaim): number => ('dueMs' in one ? one.dueMs.length : 1);
 
 export class ClaimQueue {
   readonly #options: ClaimQueueOptions;
   readonly #pending: PendingClaim[] = [];
-  #isBusy = false;
+  #sent: readonly PendingClaim[] = [];
+  #atOnce = claimsAtOnce;
   #isClosed = false;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
 
@@ -42,11 +49,17 @@ export class ClaimQueue {
   }
 
   get isBusy(): boolean {
-    return this.#isBusy;
+    return this.#sent.length > 0;
   }
 
   get isFull(): boolean {
     return this.#pending.length >= claimsAtOnce;
+  }
+
+  /** How many claims of this event are on their way or about to be. */
+  countOf(event: string): number {
+    const isOfEvent = (one: PendingClaim): boolean => one.claim.event === event;
+    return this.#pending.filter(isOfEvent).length + this.#sent.filter(isOfEvent).length;
   }
 
   /** Monotonic: nothing is asked before then, because the arbiter was away or grants nothing. */
@@ -59,6 +72,17 @@ export class ClaimQueue {
     else this.#pending.push(pending);
   }
 
+  /** Undefined: it is not known whether it was executed, or it was not. */
+  ask(wanted: Claim): Promise<{ answer: ClaimAnswer; member: Membership } | undefined> {
+    return new Promise((resolve) => {
+      this.add({
+        claim: wanted,
+        answered: (answer, member) => resolve({ answer, member }),
+        unanswered: () => resolve(undefined),
+      });
+    });
+  }
+
   /** Nothing is asked any more; an answer that is on its way is still waited for. */
   close(): void {
     this.#isClosed = true;
@@ -67,13 +91,19 @@ export class ClaimQueue {
 
   send(member: Membership): void {
     const { clock } = this.#options;
-    if (this.#isBusy || this.#pending.length === 0 || clock.monotonicMs() < this.#notBeforeMs) return;
-    this.#isBusy = true;
-    const sent = this.#pending.splice(0, claimsAtOnce);
-    void this.#exchange(member, sent).finally(() => {
-      this.#isBusy = false;
-      this.#options.onIdle();
+    if (this.isBusy || this.#pending.length === 0 || clock.monotonicMs() < this.#notBeforeMs) return;
+    this.#sent = this.#take();
+    void this.#exchange(member, this.#sent).finally(() => this.#options.onIdle());
+  }
+
+  /** As many as one statement may hold; always one. */
+  #take(): PendingClaim[] {
+    let moments = 0;
+    const end = this.#pending.findIndex((one, index) => {
+      moments += momentsOf(one);
+      return index > 0 && (index >= this.#atOnce || moments > momentsAtOnce);
     });
+    return this.#pending.splice(0, end < 0 ? this.#pending.length : end);
   }
 
   async #exchange(member: Membership, sent: readonly PendingClaim[]): Promise<void> {
@@ -83,6 +113,10 @@ export class ClaimQueue {
       log.debug({ error: error.message }, 'no answer to a claim');
       return undefined;
     });
+    this.#sent = [];
+    this.#atOnce = answer
+      ? Math.min(claimsAtOnce, this.#atOnce * 2)
+      : Math.max(1, Math.floor(this.#atOnce / 2));
     if (answer?.outcome !== 'answered') {
       const waitMs = answer?.outcome === 'grace' ? answer.waitMs * (1 + clockRateTolerance) : retryMs;
       this.#notBeforeMs = clock.monotonicMs() + waitMs;

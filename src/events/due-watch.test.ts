@@ -88,14 +88,19 @@ test('more missed moments than fit one claim are settled in parts', () => {
   assert.equal(next?.claim.cursorMs, part.claim.toMs);
 });
 
-test('without room it waits until a run has ended', () => {
-  const watch = watching();
+test('where runs may overlap it waits for room until a run has ended', () => {
+  const watch = watching({ overlap: 'allow' });
   assert.deepEqual(watch.collect(10_000, { ...first, hasRoom: () => false }), []);
   assert.equal(watch.nextAtMs(), undefined);
   watch.released(({ name }) => name === 'other');
   assert.equal(watch.nextAtMs(), undefined);
   watch.released(({ name }) => name === 'e');
   assert.equal(watch.collect(10_500, first).length, 1);
+});
+
+test('where they may not, a full instance still records what is skipped', () => {
+  const [found] = watching().collect(10_000, { ...first, hasRoom: () => false });
+  assert.deepEqual(found?.claim.dueMs, [10_000]);
 });
 
 test('a moment that nobody asked for at the gate is missed when the patience is over', () => {

@@ -36,7 +36,9 @@ export function rankAmong(
 
 /** How many missed moments one claim settles at most; further ones take further claims. */
 const duesAtOnce = 1_000;
-const duesAtOnceToRun = 10_000;
+/** After so many moments a look is over, and the next one follows: nothing else happens while it lasts. */
+const duesPerLook = 5_000;
+const claimsPerLook = 500;
 
 export interface Watched {
   readonly definition: EventDefinition;
@@ -49,7 +51,7 @@ export interface Watched {
 export interface Turn {
   /** 0: at once; n: the n-th to look; undefined: not ours to claim at all, until `released`. */
   rank(definition: EventDefinition, key: string): number | undefined;
-  /** Whether this instance may work on one more run of it. */
+  /** Whether this instance may work on one more run of it. Asked where runs may overlap; elsewhere there is one. */
   hasRoom(definition: EventDefinition): boolean;
 }
 
@@ -69,11 +71,14 @@ export class DueWatch {
   /** The claims that are ours to make now. Each watched one is out of sight until `settled` or `again`. */
   collect(nowMs: number, turn: Turn): { readonly watched: Watched; readonly claim: DueClaim }[] {
     const claims: { watched: Watched; claim: DueClaim }[] = [];
-    for (let next = this.#queue.pop(nowMs); next; next = this.#queue.pop(nowMs)) {
+    let dues = 0;
+    while (dues < duesPerLook && claims.length < claimsPerLook) {
+      const next = this.#queue.pop(nowMs);
+      if (!next) break;
       const watched = next.item;
       const { definition, dueMs } = watched;
       const rank = turn.rank(definition, `${definition.name}/${definition.place}/${dueMs}`);
-      if (rank === undefined || !turn.hasRoom(definition)) {
+      if (rank === undefined || (definition.settings.overlap === 'allow' && !turn.hasRoom(definition))) {
         this.#parked.add(watched);
         continue;
       }
@@ -83,6 +88,7 @@ export class DueWatch {
         continue;
       }
       const plan = planWatched(watched, nowMs);
+      dues += (plan?.dueMs.length ?? 0) + (plan?.missed?.count ?? 0);
       if (plan) claims.push({ watched, claim: claimOf(watched, plan) });
       else this.settled(watched, watched.cursorMs);
     }
@@ -116,7 +122,7 @@ export class DueWatch {
 /** The moments that are due by now and not in the ledger, as the definition says to treat them. */
 export function planWatched({ definition, cursorMs }: Watched, nowMs: number): OccurrencePlan | undefined {
   const { missed, run } = definition.settings;
-  const limit = missed.kind === 'all' ? duesAtOnceToRun : duesAtOnce;
+  const limit = missed.kind === 'all' ? missed.count + duesAtOnce : duesAtOnce;
   const { dues, complete } = duesBetween(definition, cursorMs, nowMs, limit);
   if (run?.kind !== 'gate') return planOccurrences(dues, { complete, nowMs, missed });
   // The application asks for each of these itself; those that nobody asked for in time are over.

@@ -23,7 +23,7 @@ import type { Executor } from './execution/execution.ts';
 import { type GateAnswer, GateDesk } from './gate-desk.ts';
 import { type Claim, type ClaimAnswer, type Grant, membersUp, type Waiting, waiting } from './ledger.ts';
 import { ResultQueue } from './result-queue.ts';
-import { Runs } from './runs.ts';
+import { orderOf, Runs } from './runs.ts';
 import { watchEvents } from './watch-events.ts';
 
 export interface EventLease {
@@ -71,6 +71,8 @@ export class EventManager {
   readonly #errands: Errands<'define' | 'members' | 'waiting'>;
   /** Occurrences that wait and that we have asked for. */
   readonly #wanted = new Set<string>();
+  /** Events of which something waits that there was no room for. */
+  readonly #turnedAway = new Set<string>();
   /** Monotonic: when something that waits may be claimed. */
   #waitingAtMs = Number.POSITIVE_INFINITY;
   #hasHint = false;
@@ -104,6 +106,7 @@ export class EventManager {
       onResult: (result, definition) => {
         this.#results.add(result);
         this.#watch.released((one) => one === definition);
+        if (this.#turnedAway.delete(definition.name)) this.#waitingAtMs = clock.monotonicMs();
         this.hint();
       },
     });
@@ -146,6 +149,7 @@ export class EventManager {
     if (timeline !== this.#timeline) {
       this.#timeline = timeline;
       this.#isDefined = false; // the new primary may not have received it
+      this.#seenChange = undefined;
       this.#time.forget();
     }
     this.#time.observe(news.nowMs, nowMs);
@@ -187,7 +191,8 @@ export class EventManager {
     const { query, instance } = this.#options;
     const others = (await membersUp(query)).filter((one) => one !== instance);
     for (const { definition, order } of this.#runs.list()) {
-      if (definition.place !== '' || definition.settings.run?.kind === 'gate') continue;
+      const { on, run } = definition.settings;
+      if (definition.place !== '' || on.kind === 'designated' || run?.kind === 'gate') continue;
       const [to] = rendezvousOrder(order.occurrence, others);
       if (to !== undefined) this.#runs.abort(String(order.token), { kind: 'handed over', to });
     }
@@ -276,18 +281,13 @@ export class EventManager {
     const { clock, isAppointed } = this.#options;
     const nowMs = this.#time.nowMs(clock.monotonicMs());
     if (nowMs === undefined || this.#claims.isFull) return;
-    const claimed = new Map<EventDefinition, number>();
     const due = this.#watch.collect(nowMs, {
       rank: (definition, key) => {
         const { on } = definition.settings;
         if (on.kind === 'designated') return isAppointed(definition) ? 0 : undefined;
         return definition.place === '' ? this.#rank(key, on) : 0;
       },
-      hasRoom: (definition) => {
-        const count = claimed.get(definition) ?? 0;
-        claimed.set(definition, count + 1);
-        return this.#hasRoom(definition, count);
-      },
+      hasRoom: (definition) => this.#hasRoom(definition),
     });
     for (const { watched, claim } of due) {
       const watch = this.#watch;
@@ -299,13 +299,30 @@ export class EventManager {
     }
   }
 
-  #hasRoom({ name, settings }: EventDefinition, alsoWanted: number): boolean {
-    return this.#runs.countOf(name) + alsoWanted < settings.limit;
+  #hasRoom({ name, settings }: EventDefinition): boolean {
+    return this.#runs.countOf(name) + this.#claims.countOf(name) < settings.limit;
   }
 
-  #rank(key: string, on: EventDefinition['settings']['on'], prefer?: string | null): number {
-    const first = prefer ?? (on.kind === 'prefer' ? on.instance : undefined);
+  #rank(key: string, on: EventDefinition['settings']['on']): number {
+    const first = on.kind === 'prefer' ? on.instance : undefined;
     return rankAmong(this.#members, this.#options.instance, key, first);
+  }
+
+  /** Whoever lost it last may be dead, or about to start anew: it comes last, and the others need not wait for it. */
+  #rankOfWaiting(
+    { occurrence, attempts, prefer, lostBy }: Waiting,
+    on: EventDefinition['settings']['on'],
+  ): number {
+    const { instance } = this.#options;
+    if (lostBy === instance && this.#members.length > 1) return this.#members.length;
+    const key = `${occurrence}/${attempts}`;
+    const first = prefer ?? (on.kind === 'prefer' ? on.instance : undefined);
+    return rankAmong(
+      this.#members.filter((one) => one !== lostBy),
+      instance,
+      key,
+      first,
+    );
   }
 
   #answeredDue(watch: DueWatch, watched: Watched, answer: ClaimAnswer, member: Membership): void {
@@ -341,21 +358,7 @@ export class EventManager {
       this.#results.giveBack(grant.token, 'granted when its agent could not begin it any more');
       return;
     }
-    this.#runs.start(
-      definition,
-      {
-        event: definition.name,
-        place: definition.place,
-        occurrence: grant.occurrence,
-        dueMs: grant.dueMs,
-        attempt: grant.attempt,
-        token: BigInt(grant.token),
-        cause: grant.cause,
-        payload: grant.payload ?? definition.settings.payload ?? null,
-        timeoutMs: definition.settings.timeoutMs,
-      },
-      grant.failures,
-    );
+    this.#runs.start(definition, orderOf(definition, grant), grant.failures);
   }
 
   #readWaiting(): void {
@@ -370,12 +373,15 @@ export class EventManager {
 
   #consider(found: Waiting): void {
     const definition = this.#definitions.get(found.event);
-    if (!definition || definition.settings.run?.kind === 'gate' || this.#wanted.has(found.occurrence)) return;
+    if (!definition || definition.place !== found.place || this.#wanted.has(found.occurrence)) return;
+    if (definition.settings.run?.kind === 'gate') return;
     const { on } = definition.settings;
     if (on.kind === 'designated' && !this.#options.isAppointed(definition)) return;
-    if (!this.#hasRoom(definition, 0)) return;
-    const rank =
-      found.place === '' ? this.#rank(`${found.occurrence}/${found.attempts}`, on, found.prefer) : 0;
+    if (!this.#hasRoom(definition)) {
+      this.#turnedAway.add(found.event);
+      return;
+    }
+    const rank = found.place === '' ? this.#rankOfWaiting(found, on) : 0;
     const delayMs = turnDelayMs(rank) - found.sinceMs;
     if (delayMs > 0) {
       this.#waitingAtMs = Math.min(this.#waitingAtMs, this.#options.clock.monotonicMs() + delayMs);
@@ -397,21 +403,16 @@ export class EventManager {
   }
 
   /** One claim with the others that are under way; undefined when it is not known what became of it. */
-  #ask(wanted: Claim): Promise<{ answer: ClaimAnswer; begin: () => void } | undefined> {
-    return new Promise((resolve) => {
-      this.#claims.add({
-        claim: wanted,
-        answered: (answer, member) =>
-          resolve({
-            answer,
-            begin: () => {
-              const definition = this.#definitions.get(wanted.event);
-              if (definition && answer.outcome === 'granted') this.#begin(definition, answer, member);
-            },
-          }),
-        unanswered: () => resolve(undefined),
-      });
-      this.hint();
-    });
+  async #ask(wanted: Claim): Promise<{ answer: ClaimAnswer; begin: () => void } | undefined> {
+    const asked = this.#claims.ask(wanted);
+    this.hint();
+    const answered = await asked;
+    if (!answered) return undefined;
+    const { answer, member } = answered;
+    const definition = this.#definitions.get(wanted.event);
+    const begin = (): void => {
+      if (definition && answer.outcome === 'granted') this.#begin(definition, answer, member);
+    };
+    return { answer, begin };
   }
 }

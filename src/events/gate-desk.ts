@@ -57,11 +57,11 @@ export class GateDesk {
       if (nowMs === undefined) return { outcome: 'away' };
       const cursorMs = this.#cursors.get(definition.name) ?? nowMs - gatePatienceMs;
       const { dues, complete } = duesBetween(definition, cursorMs, nowMs + earlyMs, duesAtOnce);
-      const dueMs = dues.at(-1);
+      const dueMs = dues.findLast((one) => one <= nowMs) ?? dues[0];
       if (dueMs === undefined || !complete || dueMs < nowMs - gatePatienceMs)
         return { outcome: 'no', reason: 'another instance was told to run it, or it is not due' };
       if (dueMs > nowMs) await sleep(dueMs - nowMs);
-      const before = dues.slice(0, -1);
+      const before = dues.filter((one) => one < dueMs);
       const [firstMs] = before;
       const missed =
         firstMs === undefined

@@ -145,6 +145,8 @@ export interface Waiting {
   readonly dueMs: number;
   readonly attempts: number;
   readonly prefer: string | null;
+  /** The instance that lost its last run. */
+  readonly lostBy: string | null;
   /** Since when it could have been claimed, in ms before now. */
   readonly sinceMs: number;
 }
@@ -154,7 +156,7 @@ const waitingAtOnce = 200;
 /** What waits and may be claimed by this instance now, the longest waiting first. */
 export async function waiting(query: Query, instance: string): Promise<readonly Waiting[]> {
   return query<Waiting>(
-    `select occurrence, event, place, due_ms as "dueMs", attempts, prefer, since_ms as "sinceMs"
+    `select occurrence, event, place, due_ms as "dueMs", attempts, prefer, lost_by as "lostBy", since_ms as "sinceMs"
        from holdfast.event_waiting($1, $2)`,
     [instance, waitingAtOnce],
   );
@@ -163,9 +165,18 @@ export async function waiting(query: Query, instance: string): Promise<readonly 
 /** The instances that can take work now, by name. */
 export async function membersUp(query: Query): Promise<readonly string[]> {
   const rows = await query<{ instance: string }>(
-    `select instance from holdfast.member where state = 'up' and left_at is null order by instance`,
+    `select instance from holdfast.member where state = 'up' and left_at is null and lease_until >= holdfast.now()
+      order by instance`,
   );
   return rows.map(({ instance }) => instance);
+}
+
+/** Ends what waits for an instance that has been gone for so long; answers how many. */
+export async function abandonPlaces(query: Query, goneMs: number): Promise<number> {
+  const [row] = await query<{ abandoned: number }>('select holdfast.event_abandon_places($1) as abandoned', [
+    goneMs,
+  ]);
+  return row?.abandoned ?? 0;
 }
 
 /** Forgets occurrences that ended longer ago than that; answers how many. */

@@ -5,7 +5,6 @@
  */
 import type { Query } from '../database/arbiter.ts';
 import type { Clock } from '../support/clock.ts';
-import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 import { excerptOf } from './execution/excerpt.ts';
 import { type FinishAnswer, finish, type RunResult } from './ledger.ts';
@@ -76,7 +75,7 @@ export class ResultQueue {
       answers = await finish(query, results);
     } catch (error) {
       log.debug({ error: String(error) }, 'no answer to a result; sending it again');
-      this.#pending.unshift(...(error instanceof HoldfastError ? results : results.map(withoutText)));
+      this.#pending.unshift(...(isRefusal(error) ? results.map(withoutText) : results));
       await clock.sleep(retryMs);
       return;
     }
@@ -101,6 +100,10 @@ export class ResultQueue {
     }
   }
 }
+
+/** SQLSTATE class 22: the data itself. */
+const isRefusal = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && String(error.code).startsWith('22');
 
 /** The arbiter refused what was sent, and only its text can be at fault: one text must not hold up the others for ever. */
 const withoutText = (result: RunResult): RunResult => ({

@@ -9,7 +9,7 @@ import { formatDuration } from '../support/duration.ts';
 import type { Log } from '../support/log.ts';
 import type { EventDefinition } from './definition.ts';
 import type { Executor, Proof, RunOrder, Work, WorkResult } from './execution/execution.ts';
-import type { RunResult } from './ledger.ts';
+import type { Grant, RunResult } from './ledger.ts';
 
 /** Why the agent ended a run that did not end by itself. */
 export type AbortCause =
@@ -69,10 +69,10 @@ export class Runs {
 
   /** `failures`: how many attempts before this one failed; they are what uses up the retries. */
   start(definition: EventDefinition, order: RunOrder, failures: number): void {
-    const { clock, log, instance, proof } = this.#options;
+    const { clock, log, instance } = this.#options;
     const token = String(order.token);
     const ended = new AbortController();
-    const work = this.#options.executorOf(definition)(order, proof);
+    const work = this.#begin(definition, order);
     const running: Running = {
       definition,
       order,
@@ -103,6 +103,17 @@ export class Runs {
     });
   }
 
+  /** A definition that cannot be executed must not end the agent, and every instance after it. */
+  #begin(definition: EventDefinition, order: RunOrder): Work {
+    try {
+      return this.#options.executorOf(definition)(order, this.#options.proof);
+    } catch (error) {
+      const reason = `it could not be begun: ${(error as Error).message}`;
+      const finished = Promise.resolve({ outcome: 'failed', reason, result: null, isFinal: true } as const);
+      return { finished, abort: () => undefined };
+    }
+  }
+
   renewed(remainingMs: number): void {
     for (const { work } of this.#running.values()) work.renewed?.(remainingMs);
   }
@@ -130,6 +141,16 @@ export class Runs {
     running.aborted = cause;
     running.work.abort(inWords(running, cause));
   }
+}
+
+/** What whoever does the work is told of a run that was granted. */
+export function orderOf({ name, place, settings }: EventDefinition, grant: Grant): RunOrder {
+  const { occurrence, dueMs, attempt, token, cause, payload } = grant;
+  return {
+    ...{ event: name, place, occurrence, dueMs, attempt, token: BigInt(token), cause },
+    payload: payload ?? settings.payload ?? null,
+    timeoutMs: settings.timeoutMs,
+  };
 }
 
 function inWords({ order }: Running, cause: AbortCause): string {

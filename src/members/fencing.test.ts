@@ -149,6 +149,13 @@ describe('fences on a real arbiter with real connections', () => {
         [instance],
       )
     )[0];
+  /** To abandon the fence of the agent that `lose` has lost. */
+  const provedDead = (fence: Fence | undefined) => ({
+    query,
+    instance: 'shop-1',
+    fence,
+    dead: ['agent-of-shop-1'],
+  });
   const dueNow = () => query('update holdfast.fence set not_before = now()');
 
   test('P1: what the lost instance worked on stays held until its role is locked out, and then goes on', async () => {
@@ -311,7 +318,7 @@ describe('fences on a real arbiter with real connections', () => {
     /** The command of the first loss runs while the instance returns and is lost again. */
     const sleeper: Query = async (text, values, options) => {
       if (text.includes('fence_done')) {
-        await abandonFence({ query, instance: 'shop-1', fence: undefined });
+        await abandonFence(provedDead(undefined));
         await declareLost('shop-1', await joinAs('shop-1', 'agent-anew', ['agent-of-shop-1']));
         await query(`update holdfast.occurrence set held = 'fence', fence_of = 'shop-1'`);
       }
@@ -321,13 +328,49 @@ describe('fences on a real arbiter with real connections', () => {
     assert.deepEqual([(await fenceRow('shop-1'))?.done, await heldBy()], [false, 'fence']);
   });
 
+  test('P1: what proves an earlier agent of the instance dead proves nothing for the one that was lost elsewhere', async () => {
+    const { pattern, role } = await createRole('shop-1');
+    const fence = byRole(pattern);
+    // On host A shop-1 ends without a trace of why, and is started on host B, where its fence goes.
+    await lose('shop-1');
+    assert.equal(await fenceLost(settings(fence)), 1);
+    const onHostB = await joinAs('shop-1', 'agent-on-host-b');
+    assert.equal(await liftFence({ query, instance: 'shop-1', fence }), 'lifted');
+    // Host B is cut off from the arbiter's cluster and goes on; somebody starts shop-1 on host A again.
+    const atWork = await connectAs(role);
+    await declareLost('shop-1', onHostB);
+    await query(`update holdfast.occurrence set held = 'fence', fence_of = 'shop-1'`);
+    const dead = ['agent-of-shop-1'];
+    await joinAs('shop-1', 'agent-anew-on-host-a', dead);
+    assert.equal(await abandonFence({ query, instance: 'shop-1', fence, dead }), 'pending');
+    assert.deepEqual([(await fenceRow('shop-1'))?.done, await heldBy()], [false, 'fence']);
+    await atWork.query('select 1');
+
+    assert.equal(await fenceLost(settings(fence)), 1);
+    await atWork.gone;
+    assert.equal(await heldBy(), null);
+    assert.equal(await abandonFence({ query, instance: 'shop-1', fence, dead }), 'lifted');
+    await connectAs(role);
+  });
+
+  test('P1: a proof of death that is for several agents counts for the lost one among them, and none counts for an unknown one', async () => {
+    await lose('shop-1');
+    const dead = ['agent-before', 'agent-of-shop-1'];
+    await query('update holdfast.fence set agent_id = null');
+    assert.equal(await abandonFence({ query, instance: 'shop-1', fence: undefined, dead }), 'pending');
+    await query(`update holdfast.fence set agent_id = 'agent-of-shop-1'`);
+    assert.equal(await abandonFence({ query, instance: 'shop-1', fence: undefined, dead: [] }), 'pending');
+    assert.equal(await abandonFence({ query, instance: 'shop-1', fence: undefined, dead }), 'lifted');
+    assert.equal(await heldBy(), null);
+  });
+
   test('P1: an agent that slept until the fence was lifted does not lock out the instance that is back', async () => {
     const { pattern, role } = await createRole('shop-1');
     await lose('shop-1');
     const errors: string[] = [];
     const log: Log = { ...silentLog, error: (_, message) => errors.push(message) };
     const sleeper: Query = async (text, values, options) => {
-      if (text.startsWith('do ')) await abandonFence({ query, instance: 'shop-1', fence: byRole(pattern) });
+      if (text.startsWith('do ')) await abandonFence(provedDead(byRole(pattern)));
       return query(text, values, options);
     };
     assert.equal(await fenceLost({ ...settings(byRole(pattern), log), query: sleeper }), 0);
@@ -373,10 +416,10 @@ describe('fences on a real arbiter with real connections', () => {
     assert.equal(await liftFence({ query, instance: 'shop-1', fence: byRole(pattern) }), 'pending');
     assert.equal(await heldBy(), 'fence');
     await query(`alter role "${role}" nologin`);
-    assert.equal(await abandonFence({ query, instance: 'shop-1', fence: byRole(pattern) }), 'lifted');
+    assert.equal(await abandonFence(provedDead(byRole(pattern))), 'lifted');
     assert.equal(await heldBy(), null);
     assert.equal(await fenceRow('shop-1'), undefined);
     await connectAs(role);
-    assert.equal(await abandonFence({ query, instance: 'shop-1', fence: byRole(pattern) }), 'none');
+    assert.equal(await abandonFence(provedDead(byRole(pattern))), 'none');
   });
 });

@@ -97,13 +97,18 @@ async function fenceOne(options: FenceLostOptions, instance: string): Promise<bo
 
 const roleOf = (pattern: string, instance: string): string => pattern.replaceAll('{instance}', instance);
 
-async function pendingLoss(query: Query, instance: string): Promise<FencedLoss | undefined> {
-  const [row] = await query<{ asked_at: string }>(
-    'select asked_at::text from holdfast.fence where instance = $1 and done_at is null',
+interface PendingLoss extends FencedLoss {
+  /** The agent that was lost; null where the arbiter does not know it. */
+  readonly agentId: string | null;
+}
+
+async function pendingLoss(query: Query, instance: string): Promise<PendingLoss | undefined> {
+  const [row] = await query<{ asked_at: string; agent_id: string | null }>(
+    'select asked_at::text, agent_id from holdfast.fence where instance = $1 and done_at is null',
     [instance],
     { deadlineMs: queryDeadlineMs },
   );
-  return row && { instance, askedAt: row.asked_at };
+  return row && { instance, askedAt: row.asked_at, agentId: row.agent_id };
 }
 
 /** The row is locked before it is compared: a new loss of the same instance is not done with this one. */
@@ -211,12 +216,22 @@ export async function liftFence({ query, instance, fence }: LiftOptions): Promis
   return left.length === 0 ? 'lifted' : 'pending';
 }
 
+export interface AbandonOptions extends LiftOptions {
+  /** Ids of former agents of the instance that are proved dead, and their applications with them. */
+  readonly dead: readonly string[];
+}
+
 /**
- * For a caller that has proof that the old agent and the old instance are dead: what the fence was to bring about is
+ * For a caller that has proof that the lost agent and its instance are dead: what the fence was to bring about is
  * so, whether it was done, half done or not begun. What was held goes on, and the fence is lifted.
+ *
+ * The proof is worth something only for the very agent that was lost. An instance that moved to another host and was
+ * lost there leaves records of earlier agents on this one; that those are dead says nothing about the one over there,
+ * which may be at work. Its fence is waited for (P1).
  */
-export async function abandonFence(options: LiftOptions): Promise<LiftResult> {
+export async function abandonFence(options: AbandonOptions): Promise<LiftResult> {
   const loss = await pendingLoss(options.query, options.instance);
-  if (loss !== undefined) await confirm(options.query, loss);
+  if (loss && loss.agentId !== null && options.dead.includes(loss.agentId))
+    await confirm(options.query, loss);
   return liftFence(options);
 }

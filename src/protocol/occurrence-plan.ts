@@ -28,20 +28,26 @@ export interface OccurrencePlan {
   readonly inLine: boolean;
 }
 
+/** Further ones are planned when these are in the ledger: one statement must not take long. */
+const runAtOnce = 100;
+
 /**
  * `dues` are due moments in rising order, none of them later than `nowMs`, all not yet in the ledger. `complete`
- * says that no further one is due by now; a plan for a part settles that part as missed.
+ * says that no further one is due by now; a plan for a part settles what is missed in any case, so for `all` a part
+ * must hold more than `count` moments.
  */
 export function planOccurrences(
   dues: readonly number[],
   { complete, nowMs, missed }: { complete: boolean; nowMs: number; missed: MissedPolicy },
 ): OccurrencePlan | undefined {
-  const last = dues.at(-1);
-  if (last === undefined) return undefined;
+  if (dues.length === 0) return undefined;
   const first = firstToRun(dues, complete, nowMs, missed);
-  const dueMs = dues.slice(first);
+  const wanted = dues.slice(first);
+  // No single one is left over: it would not be in line with the others.
+  const atOnce = wanted.length <= runAtOnce + 1 ? wanted.length : runAtOnce;
+  const dueMs = complete || first === 0 ? wanted.slice(0, atOnce) : [];
   return {
-    toMs: last,
+    toMs: dueMs.at(-1) ?? dues[first - 1] ?? 0,
     missed: first === 0 ? null : missedRange(dues.slice(0, first), missed),
     dueMs,
     inLine: dueMs.length > 1,
@@ -58,7 +64,7 @@ function firstToRun(dues: readonly number[], complete: boolean, nowMs: number, m
     case 'none':
       return complete && nowMs - latest <= missed.afterMs ? lastIndex : dues.length;
     case 'all': {
-      if (!complete) return dues.length;
+      // Of a part, the last ones may yet be among the latest of the whole.
       const recent = dues.findIndex((dueMs) => nowMs - dueMs <= missed.ageMs);
       return recent < 0 ? dues.length : Math.max(recent, dues.length - missed.count);
     }

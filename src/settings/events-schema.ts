@@ -129,7 +129,7 @@ const missed = z.union(
     z.strictObject({
       all: z
         .strictObject({
-          count: wholeNumber(1, 10_000).default(100).describe('At most this many, the latest ones.'),
+          count: wholeNumber(1, 1_000).default(100).describe('At most this many, the latest ones.'),
           age: duration(1_000, 366 * day)
             .prefault('1d')
             .describe('None that was due longer ago than this.'),

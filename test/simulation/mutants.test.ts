@@ -291,6 +291,16 @@ const brokenParts: Record<string, BrokenParts> = {
     faultKinds: ['instance drains', 'instance crashes, its agent lives'],
     parts: { manager: (options) => new ManagerThatReleasesEarly(options) },
   },
+  'a manager that oversleeps': {
+    promise: /^P2: .* somebody could have run it/,
+    parts: {
+      manager: (options) =>
+        new EventManager({
+          ...options,
+          clock: { ...options.clock, sleep: (ms, signal) => options.clock.sleep(ms + 700, signal) },
+        }),
+    },
+  },
   'an agent that begins whatever it is granted, however late': {
     promise: /^P[1459]/,
     faultKinds: ['agent frozen as it claims'],

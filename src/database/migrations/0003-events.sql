@@ -8,6 +8,10 @@
 -- "does the previous one still run?" cannot be answered from two sides at once. Locks are taken in one order:
 -- member, cursors by name, then the rest.
 
+-- The start of the statement, also inside an application's own transaction, which may have begun long before.
+create or replace function holdfast.now() returns timestamptz language sql stable parallel safe as
+$$ select statement_timestamp() $$;
+
 -- Rises with whatever agents must look at again: members, definitions, appointments.
 create table holdfast.change (
   only_row boolean primary key default true check (only_row),
@@ -97,9 +101,14 @@ create table holdfast.alarm (
   error      text
 );
 
+create index alarm_of_occurrence on holdfast.alarm (occurrence);
+create index alarm_due on holdfast.alarm (not_before);
+
 -- A lost instance that must be fenced before its events are run elsewhere.
 create table holdfast.fence (
   instance   text primary key,
+  -- The agent that was lost: proof that another one is dead is no proof that this one is.
+  agent_id   text,
   asked_at   timestamptz not null,
   done_at    timestamptz,
   not_before timestamptz not null,
@@ -195,9 +204,10 @@ declare
 begin
   if (old.facts ->> 'fence')::boolean is true and not seen and old.state <> 'lost' then
     fence := old.instance;
-    insert into holdfast.fence (instance, asked_at, not_before) values (old.instance, holdfast.now(), holdfast.now())
-    on conflict (instance) do update set asked_at = excluded.asked_at, done_at = null, not_before = excluded.not_before,
-      tries = 0, error = null;
+    insert into holdfast.fence (instance, agent_id, asked_at, not_before)
+    values (old.instance, old.agent_id, holdfast.now(), holdfast.now())
+    on conflict (instance) do update set agent_id = excluded.agent_id, asked_at = excluded.asked_at, done_at = null,
+      not_before = excluded.not_before, tries = 0, error = null;
   end if;
   perform holdfast.event_lock((select jsonb_agg(jsonb_build_object('event', o.event, 'place', o.place))
     from holdfast.run r join holdfast.occurrence o on o.id = r.occurrence
@@ -290,7 +300,7 @@ create function holdfast.event_news(p_instance text, p_token bigint) returns jso
     'waitingMs', (select holdfast.ms(o.not_before) - holdfast.ms(holdfast.now())
       from holdfast.occurrence o join holdfast.event e on e.name = o.event
       where o.state = 'waiting' and o.held is null and o.place in ('', p_instance)
-        and (e.paused_at is null or o.cause = 'manual')
+        and not e.retired and (e.paused_at is null or o.cause = 'manual')
       order by o.not_before limit 1),
     'alarms', exists (select from holdfast.alarm a where a.not_before <= holdfast.now()),
     'fences', exists (select from holdfast.fence f where f.done_at is null and f.not_before <= holdfast.now()))
@@ -322,9 +332,10 @@ declare
 begin
   select array_agg(x.name) into back from (
     select e.name from holdfast.event e
-    where e.retired and e.revision < p_revision
-      and e.name in (select y.name from jsonb_to_recordset(p_events) as y(name text))
-    order by e.name for update) x;
+    join jsonb_to_recordset(p_events) as y(name text, definition jsonb) on y.name = e.name
+    where e.revision < p_revision and (e.retired
+      or (e.definition -> 'on' ->> 'kind' = 'each') <> (y.definition -> 'on' ->> 'kind' = 'each'))
+    order by e.name for update of e) x;
   insert into holdfast.event as e (name, definition, revision, alarm)
   select x.name, x.definition, p_revision, x.alarm
   from jsonb_to_recordset(p_events) as x(name text, definition jsonb, alarm text[])
@@ -340,6 +351,13 @@ begin
   if back is not null then
     update holdfast.event_cursor c set cursor = greatest(c.cursor, date_trunc('milliseconds', holdfast.now()))
     where c.event = any (back);
+    perform holdfast.event_lock((select jsonb_agg(jsonb_build_object('event', c.event, 'place', c.place))
+      from holdfast.event_cursor c where c.event = any (back)));
+    update holdfast.occurrence o set state = 'done', outcome = 'skipped', ended_at = holdfast.now(),
+      reason = format('revision %s changed where the event runs', p_revision)
+    from holdfast.event e
+    where o.state = 'waiting' and o.event = any (back) and e.name = o.event
+      and (o.place <> '') <> (e.definition -> 'on' ->> 'kind' = 'each');
   end if;
   with retired as (
     update holdfast.event e set retired = true, revision = p_revision
@@ -380,7 +398,7 @@ begin
   where o.event = p_event and o.place = p_place and o.state <> 'done' order by o.due limit 1;
   if e.paused_at is not null then
     why := format('paused by %s: %s', e.paused_by, e.paused_reason);
-  elsif before.due is not null and p_overlap <> 'allow' then
+  elsif before.due is not null and (p_overlap <> 'allow' or p_in_line) then
     if p_overlap = 'skip' and not p_in_line then
       why := format('the occurrence of %s %s', to_char(before.due at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
         coalesce('still runs on ' || before.instance, 'still waits'));
@@ -472,7 +490,9 @@ begin
   select o.id into free from holdfast.occurrence o join holdfast.event e on e.name = o.event
   where o.id = (p_claim ->> 'occurrence')::bigint and o.state = 'waiting' and o.held is null
     and o.not_before <= holdfast.now() and o.place in ('', p_instance)
-    and not e.retired and (e.paused_at is null or o.cause = 'manual');
+    and not e.retired and (e.paused_at is null or o.cause = 'manual')
+    and (e.definition ->> 'overlap' = 'allow' or not exists (select from holdfast.occurrence x
+      where x.event = o.event and x.place = o.place and x.state = 'running'));
   if free is null then
     return jsonb_build_object('outcome', 'taken');
   end if;
@@ -576,14 +596,17 @@ end $$;
 
 -- What may be claimed at this place now, longest waiting first.
 create function holdfast.event_waiting(p_instance text, p_limit int)
-returns table (occurrence text, event text, place text, due_ms float8, attempts int, prefer text, since_ms float8)
+returns table (occurrence text, event text, place text, due_ms float8, attempts int, prefer text, lost_by text, since_ms float8)
 language sql stable as $$
-  select o.id::text, o.event, o.place, holdfast.ms(o.due), o.attempts, o.prefer,
-    holdfast.ms(holdfast.now()) - holdfast.ms(o.not_before)
-  from holdfast.occurrence o join holdfast.event e on e.name = o.event
-  where o.state = 'waiting' and o.held is null and o.not_before <= holdfast.now() and o.place in ('', p_instance)
-    and not e.retired and (e.paused_at is null or o.cause = 'manual')
-  order by o.not_before limit p_limit
+  select w.id::text, w.event, w.place, holdfast.ms(w.due), w.attempts, w.prefer,
+    (select r.instance from holdfast.run r where r.occurrence = w.id and r.attempt = w.attempts and r.outcome = 'lost'),
+    holdfast.ms(holdfast.now()) - holdfast.ms(w.not_before)
+  from (select o.*, row_number() over (partition by o.event order by o.not_before) as rank
+    from holdfast.occurrence o join holdfast.event e on e.name = o.event
+    where o.state = 'waiting' and o.held is null and o.not_before <= holdfast.now() and o.place in ('', p_instance)
+      and not e.retired and (e.paused_at is null or o.cause = 'manual')) w
+  where w.rank <= 20 -- an event that nobody can take now must not hide the others
+  order by w.not_before limit p_limit
 $$;
 
 -- A person asks for a run now: at every place that lives, behind the one that runs unless they may overlap.
@@ -603,6 +626,10 @@ begin
   end if;
   perform holdfast.event_lock((select jsonb_agg(jsonb_build_object('event', c.event, 'place', c.place))
     from holdfast.event_cursor c where c.event = p_event));
+  select * into e from holdfast.event x where x.name = p_event and not x.retired; -- it may have been retired meanwhile
+  if not found then
+    return jsonb_build_object('outcome', 'unknown');
+  end if;
   for at_place in
     select c.place from holdfast.event_cursor c left join holdfast.member m on m.instance = c.place
     where c.event = p_event and case when e.definition -> 'on' ->> 'kind' = 'each'
@@ -615,7 +642,9 @@ begin
         (event, place, due, last_due, cause, state, not_before, held, reruns_left, asked_by, payload)
       values (p_event, at_place, due_at, due_at, 'manual', 'waiting', holdfast.now(),
         case when e.definition ->> 'overlap' <> 'allow' and exists (select from holdfast.occurrence x
-          where x.event = p_event and x.place = at_place and x.state <> 'done') then 'predecessor' end,
+          where x.event = p_event and x.place = at_place and x.state <> 'done'
+            -- what waits while the event is paused may wait for long
+            and not (e.paused_at is not null and x.state = 'waiting' and x.cause = 'schedule')) then 'predecessor' end,
         coalesce((e.definition -> 'lost' ->> 'reruns')::int, 0), p_by, p_payload)
       on conflict (event, place, due, cause) do nothing returning o.* into made;
       exit when found;
@@ -653,6 +682,23 @@ begin
   end if;
   return jsonb_build_object('outcome',
     case when exists (select from holdfast.event x where x.name = p_event and not x.retired) then 'unchanged' else 'unknown' end);
+end $$;
+
+-- What waits for an instance that has been gone for so long will not be run there. Answers how many it was.
+create function holdfast.event_abandon_places(p_gone_ms double precision) returns int language plpgsql volatile as $$
+declare
+  abandoned int;
+begin
+  perform holdfast.event_lock((select jsonb_agg(distinct jsonb_build_object('event', o.event, 'place', o.place))
+    from holdfast.occurrence o where o.state = 'waiting' and o.place <> ''));
+  update holdfast.occurrence o set state = 'done', outcome = 'abandoned', ended_at = holdfast.now(),
+    reason = concat_ws('; ', o.reason, format('%s is gone', o.place))
+  where o.state = 'waiting' and o.place <> '' and o.not_before < holdfast.now() - p_gone_ms * interval '1 ms'
+    and not exists (select from holdfast.member m where m.instance = o.place and m.left_at is null and m.state <> 'lost')
+    and not exists (select from holdfast.member m where m.instance = o.place
+      and m.renewed_at > holdfast.now() - p_gone_ms * interval '1 ms');
+  get diagnostics abandoned = row_count;
+  return abandoned;
 end $$;
 
 -- Forgets what ended long ago; true while there is more.

@@ -30,8 +30,12 @@ type FinishAnswer =
 export interface AgentClient {
   renew(token: bigint, deadlineMs: number): Promise<Renewal>;
   finish(token: bigint, finish: Finish, deadlineMs: number): Promise<FinishAnswer>;
+  /** Nothing works on this run any more. Best effort: an agent that is not told waits, but not for ever. */
+  ended(token: bigint): Promise<void>;
   ask(event: string): Promise<AskAnswer>;
 }
+
+const endedDeadlineMs = 2_000;
 
 /** An agent may let a question wait for the due moment, where the application's clock is a little ahead. */
 const askDeadlineMs = 20_000;
@@ -66,6 +70,12 @@ export function agentClient({ url, secret }: AgentAddress): AgentClient {
       const { status, body } = await post(`/runs/${token}/finish`, { outcome, reason, result }, deadlineMs);
       if (status === 200) return { outcome: 'done' };
       return { outcome: status === 409 ? 'fenced' : 'unanswered', reason: reasonOf(status, body) };
+    },
+    async ended(token) {
+      for (let tries = 0; tries < 2; tries++) {
+        const { status } = await post(`/runs/${token}/ended`, undefined, endedDeadlineMs);
+        if (status === 200) return;
+      }
     },
     async ask(event) {
       const { status, body } = await post(

@@ -101,8 +101,12 @@ export class EventHandlers {
     try {
       const { facts, leaseMs } = readHeaders(call.headers);
       const payload = call.payload();
-      const control = await beginRun({ ...facts, payload }, { clock, agent, arbiter, leaseMs });
-      return await this.#work(control, handler, call.disconnected);
+      try {
+        const control = await beginRun({ ...facts, payload }, { clock, agent, arbiter, leaseMs });
+        return await this.#work(control, handler, call.disconnected);
+      } finally {
+        if (!facts.appointment) await tellEnded(agent, facts.token, call.disconnected);
+      }
     } catch (error) {
       if (error instanceof BadRequest) return { status: 400, text: error.message };
       log.warn({ event: call.name, reason: messageOf(error) }, `run of ${call.name} was not begun`);
@@ -132,6 +136,12 @@ export class EventHandlers {
     const fields = { err: error, event, due: run.due.toISOString(), attempt, token: String(run.token) };
     this.#options.log.error(fields, `run of ${event} failed: ${messageOf(error)}`);
   }
+}
+
+/** Whoever closed the connection gets no answer, and waits to hear that nothing works on the run any more (P1). */
+async function tellEnded(agent: AgentClient, token: bigint, disconnected: AbortSignal): Promise<void> {
+  if (disconnected.aborted) return agent.ended(token);
+  disconnected.addEventListener('abort', () => void agent.ended(token), { once: true });
 }
 
 /** Runs the handler to its end and says what its end means. */

@@ -149,6 +149,7 @@ function readGrant(
     });
   }
   const where = typeof place === 'string' && place !== '' ? place : '-';
+  const asked = cause === 'manual' ? '/manual' : '';
   return {
     facts: {
       event,
@@ -159,7 +160,7 @@ function readGrant(
       appointment: undefined,
       payload,
       idempotencyKey:
-        typeof idempotencyKey === 'string' ? idempotencyKey : `${event}/${where}/${at.toISOString()}`,
+        typeof idempotencyKey === 'string' ? idempotencyKey : `${event}/${where}/${at.toISOString()}${asked}`,
       timeoutMs,
     },
     leaseMs: remainingMs,

@@ -41,7 +41,7 @@ test('what the command prints is its result, and what it runs for is in its envi
   assert.deepEqual(await work.finished, {
     outcome: 'succeeded',
     reason: null,
-    result: `report shop-1 2027-01-02T03:00:00.000Z 1 99 manual {"size":3} shop-1\nreport/shop-1/2027-01-02T03:00:00.000Z\n`,
+    result: `report shop-1 2027-01-02T03:00:00.000Z 1 99 manual {"size":3} shop-1\nreport/shop-1/2027-01-02T03:00:00.000Z/manual\n`,
   });
   assert.match(groups.join(' '), /^\+(\d+) -\1$/, 'its process group was written down while it ran');
 });
@@ -73,6 +73,18 @@ test('P4: without a renewal the command ends with the proof, and with renewals i
   const renewing = setInterval(() => work.renewed?.(500), 100);
   assert.equal((await work.finished).outcome, 'succeeded');
   clearInterval(renewing);
+});
+
+test('P4: at the end of the proof a command has time to end by itself, before what kills it does', async () => {
+  const startedMs = performance.now();
+  const { work } = run('trap "echo tidy; exit 1" TERM; while :; do sleep 0.02; done', 500);
+  setTimeout(() => work.abort('the lease is over'), 500 - (performance.now() - startedMs));
+  const { result } = await work.finished;
+  assert.equal(result, 'tidy\n');
+  const alone = performance.now();
+  await run('trap "" TERM; while :; do sleep 0.02; done', 300).work.finished;
+  const tookMs = performance.now() - alone;
+  assert.ok(tookMs >= 390 && tookMs < 1_000, `half of the 200 ms for stopping later: ${tookMs} ms`);
 });
 
 test('P4: a command that answers the request to end with success has not succeeded', async () => {

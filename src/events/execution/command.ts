@@ -1,6 +1,7 @@
 /**
  * A run as a command on the instance's host, in a process group of its own. It may live only as long as the lease
- * is proved: every renewal allows it a little longer, and without one it is killed even if this agent is frozen.
+ * is proved: every renewal allows it a little longer, and without one it is killed even if this agent is frozen. An
+ * agent that is not frozen asks it to end first, so what kills comes half of the time for stopping later.
  */
 import { type CommandResult, type CommandRun, startCommand } from '../../platform/index.ts';
 import type { Log } from '../../support/log.ts';
@@ -32,6 +33,7 @@ export function commandExecutor(options: CommandExecutorOptions): Executor {
     let recorded: number | undefined;
     let command: CommandRun | undefined;
     let aborted: string | undefined;
+    const allowedMs = (remainingMs: number): number => remainingMs + options.stopWorkMs / 2;
     const stop = (because: string): void => command?.stop({ because, graceMs: graceMs(options.stopWorkMs) });
 
     async function run(): Promise<WorkResult> {
@@ -40,7 +42,7 @@ export function commandExecutor(options: CommandExecutorOptions): Executor {
         directory: options.directory,
         environment: { ...options.environment(), ...environmentOf(order, options.appointment) },
         outputLimitBytes: excerptLimitBytes,
-        allowForMs: proof.remainingMs(),
+        allowForMs: allowedMs(proof.remainingMs()),
         beforeRun: async (pid) => {
           recorded = pid;
           await options.recordGroup(pid);
@@ -52,7 +54,7 @@ export function commandExecutor(options: CommandExecutorOptions): Executor {
       });
       command = started;
       // The start took a while: the lease may have been renewed meanwhile, or the run aborted.
-      started.allowFor(proof.remainingMs());
+      started.allowFor(allowedMs(proof.remainingMs()));
       if (aborted !== undefined) stop(aborted);
       return judge(await started.finished, aborted);
     }
@@ -70,7 +72,7 @@ export function commandExecutor(options: CommandExecutorOptions): Executor {
         aborted ??= why;
         stop(aborted);
       },
-      renewed: (remainingMs) => command?.allowFor(remainingMs),
+      renewed: (remainingMs) => command?.allowFor(allowedMs(remainingMs)),
     };
   };
 }

@@ -20,6 +20,8 @@ test('the key is the same for every attempt and token, and another for each due 
   assert.equal(idempotencyKey({ ...order, attempt: 3, token: 99n }), idempotencyKey(order));
   assert.notEqual(idempotencyKey({ ...order, dueMs: order.dueMs + 1 }), idempotencyKey(order));
   assert.equal(idempotencyKey({ ...order, place: 'shop-1' }), 'nightly/shop-1/2027-03-28T01:00:00.250Z');
+  const manual = idempotencyKey({ ...order, cause: 'manual' });
+  assert.equal(manual, 'nightly/-/2027-03-28T01:00:00.250Z/manual', 'asked for at the very moment');
 });
 
 test('a request is told in headers', () => {

@@ -2,9 +2,9 @@
 import type { AppointmentChange } from '../appointments.ts';
 import type { RunOrder } from './execution.ts';
 
-/** The same for every attempt of an occurrence, and for no other occurrence. */
-export function idempotencyKey({ event, place, dueMs }: RunOrder): string {
-  return `${event}/${place === '' ? '-' : place}/${isoTime(dueMs)}`;
+/** The same for every attempt of an occurrence, and for no other: one may be asked for at the moment another is due. */
+export function idempotencyKey({ event, place, dueMs, cause }: RunOrder): string {
+  return `${event}/${place === '' ? '-' : place}/${isoTime(dueMs)}${cause === 'manual' ? '/manual' : ''}`;
 }
 
 export function headersOf(

@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import { once } from 'node:events';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RunOrder } from './execution.ts';
-import { postExecutor } from './post.ts';
+import { HandlerWatch, postExecutor } from './post.ts';
 
 const open: Server[] = [];
 afterEach(() => {
@@ -35,7 +43,39 @@ const run = (
   address: { host: string; port: number } | null,
   instanceDied: () => Promise<void> = alive,
   path = '/jobs/nightly',
-) => postExecutor({ address: () => address, instanceDied, secret: 's3cret', path })(order, proof);
+) =>
+  postExecutor({
+    address: () => address,
+    instanceDied,
+    secret: 's3cret',
+    path,
+    handlers: new HandlerWatch(),
+  })(order, proof);
+
+/** A run whose application has renewed its lease, and whose handler works until it says so. */
+async function watched(options: { instanceDied?: () => Promise<void>; abortWaitMs?: number } = {}) {
+  const handlers = new HandlerWatch();
+  const arrived = Promise.withResolvers<[IncomingMessage, ServerResponse]>();
+  const address = await application((...both) => arrived.resolve(both));
+  const work = postExecutor({
+    address: () => address,
+    instanceDied: alive,
+    secret: 's3cret',
+    path: '/jobs/nightly',
+    handlers,
+    ...options,
+  })(order, proof);
+  const [request, response] = await arrived.promise;
+  const token = String(order.token);
+  assert.ok(handlers.renewed(token));
+  let isSettled = false;
+  void work.finished.then(() => {
+    isSettled = true;
+  });
+  return { work, handlers, token, request, response, isSettled: () => isSettled };
+}
+
+const timedOut = { outcome: 'failed', reason: 'timed out after 10m', result: null };
 
 async function textOf(request: IncomingMessage): Promise<string> {
   let text = '';
@@ -239,4 +279,59 @@ test('P10: what cannot be sent is a failure that says why, not a crash', async (
   const { outcome, reason } = await run(address, alive, '/\ud800').finished;
   assert.equal(outcome, 'failed');
   assert.match(reason ?? '', /^the request cannot be sent: /);
+});
+
+test('P1: an aborted run is over only when its handler has ended, and is renewed no more', async () => {
+  const { work, handlers, token, response, isSettled } = await watched();
+  work.abort('timed out after 10m');
+  await once(response, 'close');
+  assert.equal(handlers.renewed(token), false);
+  await delay(1_500);
+  assert.equal(isSettled(), false, 'its handler has not noticed yet');
+  handlers.ended(token);
+  assert.deepEqual(await work.finished, timedOut);
+});
+
+test('P1: the death of the instance ends an aborted run, and does not change why', async () => {
+  const died = Promise.withResolvers<void>();
+  const { work, response } = await watched({ instanceDied: () => died.promise });
+  work.abort('timed out after 10m');
+  await once(response, 'close');
+  died.resolve();
+  assert.deepEqual(await work.finished, timedOut);
+});
+
+test('P1: a handler that never ends is waited for until the limit, and the reason says so', async () => {
+  const { work } = await watched({ abortWaitMs: 50 });
+  work.abort('timed out after 10m');
+  const { reason } = await work.finished;
+  assert.equal(reason, 'timed out after 10m; its handler may still be working');
+});
+
+test('P1: a connection that breaks under a handler at work fails only when that has ended', async () => {
+  const { work, handlers, token, request, isSettled } = await watched();
+  request.socket.destroy();
+  await delay(1_300);
+  assert.equal(isSettled(), false);
+  handlers.ended(token);
+  assert.match((await work.finished).reason ?? '', /^the request failed: socket hang up$/);
+});
+
+test('an answer that was under way when the run was aborted says how it ended', async () => {
+  for (const [status, expected] of [
+    [200, { outcome: 'succeeded', reason: null, result: 'x' }],
+    [409, { ...timedOut, result: 'x' }],
+  ] as const) {
+    const { work, response } = await watched();
+    work.abort('timed out after 10m');
+    response.writeHead(status).end('x'); // before the end of the connection is seen
+    assert.deepEqual(await work.finished, expected);
+  }
+});
+
+test('an application that ended its handler before the abort is not waited for', async () => {
+  const { work, handlers, token } = await watched();
+  handlers.ended(token);
+  work.abort('timed out after 10m');
+  assert.deepEqual(await work.finished, timedOut);
 });

@@ -3,6 +3,9 @@
  * the agent aborts, the connection ends. What counts as the answer is decided here alone: 2xx succeeded, 409 means
  * that the application itself found the run fenced, anything else failed.
  *
+ * A connection that has ended stops nobody at once. An application that renews the lease of its runs also says when
+ * a handler has ended, and until then its run is not over: else the next attempt would work beside it (P1).
+ *
  * A connection that breaks does not say why. If the instance's process is dead, or turns out to be within a moment,
  * the run is lost, and free for another instance at once (P5); else it has failed.
  */
@@ -22,8 +25,58 @@ export interface PostOptions {
   readonly secret: string;
   readonly path: string;
   readonly appointment?: AppointmentChange;
+  readonly handlers: HandlerWatch;
+  /** How long a handler that was told to stop is waited for. */
+  readonly abortWaitMs?: number;
 }
 
+interface WatchedHandler {
+  /** It has renewed its lease, so it works, and will say when it has ended. */
+  readonly isAtWork: boolean;
+  readonly ended: Promise<true>;
+  /** It is given no more time. */
+  stop(): void;
+  close(): void;
+}
+
+/** What the application says of the handlers of its runs, each by the token of its run. */
+export class HandlerWatch {
+  readonly #open = new Map<string, { isAtWork: boolean; isStopping: boolean; end: () => void }>();
+
+  open(order: RunOrder): WatchedHandler {
+    const token = String(order.token);
+    const ended = Promise.withResolvers<true>();
+    const state = { isAtWork: false, isStopping: false, end: () => ended.resolve(true) };
+    this.#open.set(token, state);
+    return {
+      get isAtWork() {
+        return state.isAtWork;
+      },
+      ended: ended.promise,
+      stop() {
+        state.isStopping = true;
+      },
+      close: () => {
+        if (this.#open.get(token) === state) this.#open.delete(token);
+      },
+    };
+  }
+
+  /** Whether it may go on, as far as is known here. */
+  renewed(token: string): boolean {
+    const state = this.#open.get(token);
+    if (!state) return true; // no request of ours
+    if (state.isStopping) return false;
+    state.isAtWork = true;
+    return true;
+  }
+
+  ended(token: string): void {
+    this.#open.get(token)?.end();
+  }
+}
+
+const defaultAbortWaitMs = 10_000;
 /** How long after a broken connection a death may be seen. */
 const deathWithinMs = 1_000;
 /** What the instance sent before it died has arrived by then. */
@@ -34,19 +87,39 @@ export function postExecutor(options: PostOptions): Executor {
     const over = new AbortController();
     const settled = Promise.withResolvers<WorkResult>();
     let sent: ClientRequest | undefined;
+    let aborted: string | undefined;
+    let isStopping = false;
+    // An appointment is no run: there is no lease to renew, and its token is of another kind.
+    const handler = options.appointment ? undefined : options.handlers.open(order);
     const death = Promise.withResolvers<true>();
     const leave = onInstanceDeath(options.instanceDied, () => death.resolve(true));
     const end = (result: WorkResult): void => {
       settled.resolve(result);
       over.abort();
       leave();
+      handler?.close();
       sent?.destroy();
     };
     /** Waits for that long, or until it no longer matters. */
     const pause = (ms: number) => delay(ms, undefined, { signal: over.signal }).catch(() => undefined);
     const diedWithin = (ms: number) => Promise.race([death.promise, pause(ms).then(() => false)]);
+    const died = () => end(aborted === undefined ? lost('its instance died') : failed(aborted));
+    /** Settles when the handler has ended; at once where nothing can be known of it. */
+    const stop = async (why: string): Promise<void> => {
+      if (isStopping) return;
+      isStopping = true;
+      handler?.stop();
+      if (!handler?.isAtWork) return end(failed(why));
+      // Half of it: an answer that is on its way says that the handler has ended.
+      sent?.socket?.end();
+      const limitMs = options.abortWaitMs ?? defaultAbortWaitMs;
+      const hasEnded = await Promise.race([handler.ended, pause(limitMs).then(() => false)]);
+      end(failed(hasEnded ? why : `${why}; its handler may still be working`));
+    };
     const broken = async (why: string): Promise<void> => {
-      end((await diedWithin(deathWithinMs)) ? lost('its instance died') : failed(why));
+      if (isStopping) return;
+      if (await diedWithin(deathWithinMs)) return died();
+      await stop(why);
     };
 
     try {
@@ -56,9 +129,10 @@ export function postExecutor(options: PostOptions): Executor {
         try {
           const body = await readBeginning(response);
           // Where nothing but the connection's end ends a body, a death looks like one.
-          if (!isDelimited(response) && (await diedWithin(lastWordsMs)))
-            return end(lost('its instance died'));
-          end(judge(response, body));
+          if (!isDelimited(response) && (await diedWithin(lastWordsMs))) return died();
+          const answer = judge(response, body);
+          if (aborted === undefined || answer.outcome === 'succeeded') return end(answer);
+          end({ ...failed(aborted), result: answer.result });
         } catch (error) {
           await broken(`the answer broke off: ${(error as Error).message}`);
         }
@@ -67,8 +141,14 @@ export function postExecutor(options: PostOptions): Executor {
     } catch (error) {
       end(failed(`the request cannot be sent: ${(error as Error).message}`));
     }
-    void death.promise.then(() => pause(lastWordsMs)).then(() => end(lost('its instance died')));
-    return { finished: settled.promise, abort: (why) => end(failed(why)) };
+    void death.promise.then(() => pause(lastWordsMs)).then(died);
+    return {
+      finished: settled.promise,
+      abort(why) {
+        aborted ??= why;
+        void stop(why);
+      },
+    };
   };
 }
 

@@ -96,7 +96,7 @@ const asItSays = (
   deed: (agent: SimulatedAgent, world: World, random: Random, endMs: number) => void,
 ): Deed =>
   toOneAgent((agent, world, random, endMs) => {
-    world.afterNext(agent.agentId, call, () => {
+    world.interventions.afterNext(agent.agentId, call, () => {
       if (world.time.nowMs() < endMs) deed(agent, world, random, endMs);
     });
   });
@@ -164,12 +164,12 @@ export const deeds: Record<FaultKind, Deed> = {
     replaceAgent(world, agent, random.between(10, 3_000)),
   ),
   'claim comes when its agent has been replaced': toOneAgent((agent, world, random, endMs) => {
-    const release = world.holdNext(agent.agentId, 'event_claim', () => {
+    const release = world.interventions.holdNext(agent.agentId, 'event_claim', () => {
       if (world.time.nowMs() >= endMs) return release();
       world.time.at(world.time.nowMs() + random.between(1, 50), () => {
         agent.die();
         const successor = world.addAgent(agent.instance, [agent.agentId]);
-        world.afterNext(successor, 'member_join', release);
+        world.interventions.afterNext(successor, 'member_join', release);
         world.time.at(world.faults.endMs, release);
       });
     });
@@ -177,7 +177,7 @@ export const deeds: Record<FaultKind, Deed> = {
   'request to join comes when its agent has joined': toOneAgent((agent, world, random) => {
     agent.die();
     const lateMs = world.time.nowMs() + random.between(3_500, 9_000);
-    const release = world.holdNext(world.idOfNext(agent.instance), 'member_join', () =>
+    const release = world.interventions.holdNext(world.idOfNext(agent.instance), 'member_join', () =>
       world.time.at(Math.min(lateMs, world.faults.endMs), release),
     );
     world.addAgent(agent.instance, [agent.agentId]);

@@ -3,13 +3,13 @@
  * hold is checked after every step; at the end everything must have settled, and the ledger is compared with the
  * calendars and with the journal of what was really done.
  */
-import { createHash } from 'node:crypto';
 import { gatePatienceMs } from '../../events/due-watch.ts';
 import { EventManager } from '../../events/event-manager.ts';
 import { LeaseKeeper } from '../../members/lease-keeper.ts';
-import { checkLedger, type LedgerVerdict } from '../ledger-checker.ts';
+import type { LedgerVerdict } from '../ledger-checker.ts';
 import { type LeaseTiming, type Parts, type SimulatedAgent, startAgent } from './agent.ts';
 import { type Execution, type MessageFault, type SimulatedArbiter, simulatedArbiter } from './arbiter.ts';
+import { Chronicle, callOf } from './chronicle.ts';
 import type { SimulatedDatabase } from './database.ts';
 import { type DefinedEvents, definedEvents } from './defined-events.ts';
 import type { Plan } from './definitions.ts';
@@ -20,9 +20,10 @@ import {
   type MessageFaultWindow,
   planFaults,
 } from './faults.ts';
+import { Interventions } from './interventions.ts';
 import { type Invariants, invariants } from './invariants.ts';
 import { type Journal, openJournal } from './journal.ts';
-import { readLedger } from './ledger-reading.ts';
+import { type CalmWhile, judge } from './judging.ts';
 import { planPeople } from './people.ts';
 import { type Random, seededRandom } from './random.ts';
 import { type RunInvariants, runInvariants } from './run-invariants.ts';
@@ -61,10 +62,7 @@ export interface World {
   /** Answers its id. */
   addAgent(instance: string, provedDead: readonly string[]): string;
   roll(): void;
-  /** Once, when a call of this agent has been executed. */
-  afterNext(agentId: string, call: string, run: () => void): void;
-  /** Keeps the next such call of this agent from arriving, until what this answers is called. */
-  holdNext(agentId: string, call: string, onSent: () => void): () => void;
+  readonly interventions: Interventions;
   cutReplication(): Promise<void>;
   promote(clockOffsetMs: number): Promise<void>;
   /** Counts something that a test wants to have happened sometimes. */
@@ -113,6 +111,7 @@ class Run implements World {
   readonly time = virtualTime();
   readonly agents: SimulatedAgent[] = [];
   readonly messageFaults: MessageFaultWindow[] = [];
+  readonly interventions = new Interventions();
   readonly arbiter: SimulatedArbiter;
   readonly lease: LeaseTiming;
   readonly faults: FaultTiming;
@@ -128,14 +127,9 @@ class Run implements World {
   readonly #always: Invariants;
   readonly #runs: RunInvariants;
   readonly #defined: DefinedEvents = definedEvents();
-  readonly #happened = new Map<string, number>();
-  readonly #trace: string[] = [];
-  readonly #digest = createHash('sha256');
-  readonly #awaited: { readonly agentId: string; readonly call: string; readonly run: () => void }[] = [];
-  readonly #holds: { agentId: string; call: string; onSent(): void; released: Promise<void> }[] = [];
+  readonly #chronicle: Chronicle;
   #asked = { second: 0, counts: new Map<string, number>() };
   readonly #lostTimelines = new Set<number>();
-  #violation: Error | undefined;
   #verdict: LedgerVerdict | undefined;
 
   constructor(seed: number, database: SimulatedDatabase, draw: Draw, options: SimulationOptions) {
@@ -143,18 +137,19 @@ class Run implements World {
     this.#database = database;
     this.#options = options;
     this.#random = seededRandom(seed);
+    this.#chronicle = new Chronicle(() => this.time.nowMs(), options.traceLines ?? 80);
     this.#scenario = draw(this.#random);
     const { lease, faults, names, plan } = this.#scenario;
     this.lease = lease;
     this.faults = faults;
     this.names = names;
-    const violate = (text: string): void => this.#violate(new Error(text));
+    const violate = (text: string): void => this.#chronicle.violate(new Error(text));
     this.#journal = openJournal({
       // In one revision at least: what that one made due may go on beside what the next one does.
       mayOverlap: (event) =>
         plan.revisions.flat().some(({ settings }) => settings.name === event && settings.overlap === 'allow'),
       onViolation: violate,
-      note: (line) => this.#note(line),
+      note: (line) => this.#chronicle.note(line),
     });
     this.#always = invariants(this.agents, lease, (kind) => this.happened(kind));
     const look = (text: string) => this.#look(text);
@@ -163,12 +158,7 @@ class Run implements World {
       ...{ time: this.time, random: this.#random, database, epochMs: plan.epochMs },
       listeners: () => this.agents.filter(({ machine }) => !machine.isDead),
       nextFault: ({ agentId }) => this.#nextFault(agentId),
-      held: ({ agentId }, text) => {
-        const index = this.#holds.findIndex((one) => one.agentId === agentId && text.includes(one.call));
-        const [hold] = index < 0 ? [] : this.#holds.splice(index, 1);
-        hold?.onSent();
-        return hold?.released;
-      },
+      held: (caller, text) => this.interventions.held(caller, text),
       onExecution: (execution) => this.#executed(execution),
     });
   }
@@ -191,7 +181,7 @@ class Run implements World {
   addAgent(instance: string, provedDead: readonly string[]): string {
     const { plan, usesSlot } = this.#scenario;
     const agentId = this.idOfNext(instance);
-    this.#note(`${agentId} starts with revision ${this.revision}, knows to be dead: ${provedDead}`);
+    this.#chronicle.note(`${agentId} starts with revision ${this.revision}, knows to be dead: ${provedDead}`);
     this.agents.push(
       startAgent({
         ...{ time: this.time, random: this.#random, lease: this.lease, journal: this.#journal },
@@ -206,10 +196,10 @@ class Run implements World {
         queryFor: this.arbiter.queryFor,
         arbiterNowMs: this.arbiter.nowMs,
         onEvent: (kind) => {
-          this.#note(agentId);
+          this.#chronicle.note(agentId);
           this.happened(kind);
         },
-        onViolation: (text) => this.#violate(new Error(text)),
+        onViolation: (text) => this.#chronicle.violate(new Error(text)),
       }),
     );
     return agentId;
@@ -217,16 +207,6 @@ class Run implements World {
 
   get faultKinds(): readonly FaultKind[] {
     return this.#options.faultKinds ?? faultKinds;
-  }
-
-  afterNext(agentId: string, call: string, run: () => void): void {
-    this.#awaited.push({ agentId, call, run });
-  }
-
-  holdNext(agentId: string, call: string, onSent: () => void): () => void {
-    const { promise: released, resolve } = Promise.withResolvers<void>();
-    this.#holds.push({ agentId, call, onSent, released });
-    return resolve;
   }
 
   roll(): void {
@@ -247,8 +227,8 @@ class Run implements World {
   }
 
   happened(kind: string): void {
-    this.#count(kind);
-    this.#note(`-- ${kind}`);
+    this.#chronicle.count(kind);
+    this.#chronicle.note(`-- ${kind}`);
   }
 
   async toEnd(): Promise<void> {
@@ -257,27 +237,30 @@ class Run implements World {
       planFaults(this, this.#random);
       if (this.#scenario.hasPeople) planPeople(this, this.#random);
       await this.#runUntil(this.faults.endMs);
-      this.#note('-- the faults have ended');
+      this.#chronicle.note('-- the faults have ended');
       await this.#settle();
       await this.#finish();
       await this.#judge();
     } catch (error) {
-      this.#violate(error as Error);
+      this.#chronicle.violate(error as Error);
     }
   }
 
   result(): RunResult {
-    return {
-      ...{ seed: this.#seed, happened: this.#happened, violation: this.#violation, trace: this.#trace },
-      digest: this.#digest.digest('hex'),
-      verdict: this.#verdict,
-    };
+    const { happened, violation, trace } = this.#chronicle;
+    const digest = this.#chronicle.digest();
+    return { seed: this.#seed, happened, violation, trace, digest, verdict: this.#verdict };
   }
 
   /** Two lease times (P9), a request that hangs until its deadline, and the heartbeats with which they begin and end. */
-  async #settle(): Promise<void> {
+  get #settledMs(): number {
     const { ttlMs, heartbeatMs } = this.lease;
-    const settledMs = this.faults.endMs + 2 * ttlMs + 3_000 + 2.5 * heartbeatMs;
+    return this.faults.endMs + 2 * ttlMs + 3_000 + 2.5 * heartbeatMs;
+  }
+
+  async #settle(): Promise<void> {
+    const { heartbeatMs } = this.lease;
+    const settledMs = this.#settledMs;
     await this.#runUntil(settledMs);
     checkNames(this.agents, (await this.#members()) as never);
     const look = (text: string) => this.#look(text);
@@ -302,38 +285,50 @@ class Run implements World {
   }
 
   async #judge(): Promise<void> {
-    const ledger = await readLedger(<Row>(text: string) => this.#look(text) as Promise<Row[]>);
-    const deserted = new Map<string, number>();
-    for (const { event, place, cursor } of await this.#look(
-      'select event, place, holdfast.ms(cursor) as cursor from holdfast.event_cursor',
-    )) {
-      if (place === '' || this.#isThere(String(place))) continue;
-      const open = ledger.occurrences.filter(
-        (one) => one.event === event && one.place === place && one.state !== 'done',
-      );
-      deserted.set(`${event}/${place}`, Math.min(Number(cursor), ...open.map(({ dueMs }) => dueMs - 1)));
-    }
-    this.#verdict = checkLedger({
-      ...ledger,
-      events: this.#defined.checked(deserted),
-      journal: this.#journal.entries,
-      lostTimelines: this.#lostTimelines,
-      mustBeDone: true,
+    const { verdict, runs } = await judge({
+      ...{ defined: this.#defined, journal: this.#journal.entries, lostTimelines: this.#lostTimelines },
+      query: <Row>(text: string) => this.#look(text) as Promise<Row[]>,
+      calm: this.#calmWhiles(),
+      isThere: (instance) => this.#isThere(instance),
     });
-    for (const [outcome, count] of Object.entries(this.#verdict.counts.outcomes))
-      this.#happened.set(`outcome ${outcome}`, count);
-    for (const { outcome } of ledger.runs) this.#count(`run ${outcome}`);
-    if (this.#verdict.counts.repeated > 0) this.happened('work repeated');
-    if (this.#verdict.counts.forgotten > 0) this.happened('work forgotten by a failover');
-    const [violation] = this.#verdict.violations;
-    if (violation) throw new Error(this.#verdict.violations.slice(0, 5).join('\n'));
+    this.#verdict = verdict;
+    const { outcomes, repeated, forgotten } = verdict.counts;
+    for (const [outcome, count] of Object.entries(outcomes))
+      this.#chronicle.count(`outcome ${outcome}`, count);
+    for (const outcome of runs) this.#chronicle.count(`run ${outcome}`);
+    if (repeated > 0) this.happened('work repeated');
+    if (forgotten > 0) this.happened('work forgotten by a failover');
+    if (verdict.violations.length > 0) throw new Error(verdict.violations.slice(0, 5).join('\n'));
+  }
+
+  /** Before the first fault, and when all has settled after the last one. */
+  #calmWhiles(): readonly CalmWhile[] {
+    const { plan, lastsMs, names } = this.#scenario;
+    const { heartbeatMs } = this.lease;
+    const able = this.agents.filter(
+      ({ instance, isEligible, keeper, revision }) =>
+        this.#isThere(instance) && isEligible && keeper.mayAct() && revision === this.revision,
+    );
+    const before = {
+      ...{ fromMs: 3 * heartbeatMs, untilMs: this.faults.beginMs - 1.5 * heartbeatMs },
+      ...{
+        offsetMs: plan.epochMs,
+        agents: this.agents.slice(0, names.length),
+        events: plan.revisions[0] ?? [],
+      },
+    };
+    const after = {
+      ...{ fromMs: this.#settledMs, untilMs: lastsMs, offsetMs: this.arbiter.nowMs() - this.time.nowMs() },
+      ...{ agents: able, events: plan.revisions[this.revision - 1] ?? [] },
+    };
+    return [before, after];
   }
 
   async #runUntil(endMs: number): Promise<void> {
     const checkEveryMs = this.lease.ttlMs;
     for (let now = this.time.nowMs(); now < endMs; now = this.time.nowMs()) {
       await this.time.runUntil(Math.min(endMs, now + checkEveryMs), () => {
-        if (this.#violation) throw this.#violation;
+        if (this.#chronicle.violation) throw this.#chronicle.violation;
         this.#always.check(this.time.nowMs());
         this.#runs.check(this.time.nowMs());
       });
@@ -342,42 +337,18 @@ class Run implements World {
     }
   }
 
-  #violate(error: Error): void {
-    if (this.#violation) return;
-    this.#violation = error;
-    this.#note(`-- ${error.message}`);
-  }
-
-  #note(line: string): void {
-    const text = `${this.time.nowMs().toFixed(3).padStart(10)} ${line}`;
-    this.#digest.update(text);
-    this.#trace.push(text);
-    if (this.#trace.length > (this.#options.traceLines ?? 80)) this.#trace.shift();
-  }
-
   async #executed(execution: Execution): Promise<void> {
-    const { caller, text, values, rows } = execution;
-    const call = /holdfast\.(?!ms)\w+/.exec(text)?.[0];
-    const asked = call === 'holdfast.event_claim' || call === 'holdfast.event_finish' ? values.at(-1) : '';
-    this.#note(`${caller.agentId} ${call} ${asked} ${JSON.stringify(rows[0])}`);
+    this.#chronicle.executed(execution);
     try {
-      this.#checkStorm(caller.agentId);
+      this.#checkStorm(execution.caller.agentId);
       this.#defined.executed(execution);
-      if (call === 'holdfast.event_define') await this.#readRetired();
+      if (callOf(execution.text) === 'event_define') await this.#readRetired();
       this.#always.executed(execution);
       await this.#runs.executed(execution);
     } catch (error) {
-      this.#violate(error as Error);
+      this.#chronicle.violate(error as Error);
     }
-    this.#countAnswers(call, rows[0]);
-    const index = this.#awaited.findIndex(
-      (one) => one.agentId === caller.agentId && call === `holdfast.${one.call}`,
-    );
-    for (const { run } of index < 0 ? [] : this.#awaited.splice(index, 1)) run();
-  }
-
-  #count(kind: string): void {
-    this.#happened.set(kind, (this.#happened.get(kind) ?? 0) + 1);
+    this.interventions.executed(execution);
   }
 
   /** Nobody may ask the arbiter without end: a loop that is too eager would take it down when it comes back. */
@@ -395,17 +366,6 @@ class Run implements World {
       from holdfast.event_cursor c join holdfast.event e on e.name = c.event where e.retired`);
     for (const { event, place, cursor } of rows)
       this.#defined.retired(String(event), String(place), Number(cursor));
-  }
-
-  #countAnswers(call: string | undefined, row: Record<string, unknown> | undefined): void {
-    if (call === 'holdfast.event_claim') {
-      const answer = row?.answer as { outcome: string; answers?: { outcome: string }[] };
-      if (answer.outcome !== 'answered') this.#count(`claims ${answer.outcome}`);
-      for (const { outcome } of answer.answers ?? []) this.#count(`claim ${outcome}`);
-    } else if (call === 'holdfast.event_finish') {
-      for (const { outcome } of (row?.answers as { outcome: string }[] | undefined) ?? [])
-        this.#count(`result ${outcome}`);
-    }
   }
 
   #nextFault(agentId: string): MessageFault | undefined {
