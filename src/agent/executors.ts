@@ -36,7 +36,7 @@ export interface Executors {
   tell(
     definition: EventDefinition,
     change: AppointmentChange,
-    facts: { readonly token: bigint; readonly limitMs: number },
+    facts: { readonly token: bigint; readonly limitMs: number; readonly signal: AbortSignal },
   ): Promise<string | undefined>;
 }
 
@@ -76,7 +76,7 @@ export function executors(facts: ExecutorFacts, builtin: readonly BuiltinEvent[]
       return run.kind === 'gate' ? (order) => facts.gate.open(order) : hookExecutor(run);
     },
 
-    async tell({ name, settings }, change, { token, limitMs }) {
+    async tell({ name, settings }, change, { token, limitMs, signal }) {
       const hook = settings[change];
       if (!hook) return undefined;
       const order: RunOrder = {
@@ -92,7 +92,12 @@ export function executors(facts: ExecutorFacts, builtin: readonly BuiltinEvent[]
       };
       const work = hookExecutor(hook, change)(order, { remainingMs: () => limitMs });
       const done = new AbortController();
-      void facts.clock.sleep(limitMs, done.signal).then(() => work.abort(`no answer within ${limitMs} ms`));
+      const end = AbortSignal.any([done.signal, signal]);
+      void facts.clock
+        .sleep(limitMs, end)
+        .then(() =>
+          work.abort(signal.aborted ? 'the appointment is over' : `no answer within ${limitMs} ms`),
+        );
       const { outcome, reason } = await work.finished;
       done.abort();
       // A dead application needs no dismissal, and cannot be appointed.

@@ -53,7 +53,7 @@ interface Candidate {
   beat(timeline?: number): Promise<void>;
 }
 
-/** What an instance answers to its hooks; undefined: it has understood. */
+/** What an instance answers to its hooks; undefined: it has understood; hangs: nothing. */
 type Answers = { appointed?: string | undefined; dismissed?: string | undefined };
 
 async function candidate(instance: string, answers: Answers = {}): Promise<Candidate> {
@@ -79,9 +79,11 @@ async function candidate(instance: string, answers: Answers = {}): Promise<Candi
     definitions: [definition],
     lease: { membership: member, mayAct: () => true },
     isEligible: () => true,
-    async tell(_definition, change) {
+    async tell(_definition, change, { signal }) {
       told.push(change);
-      return answers[change];
+      if (answers[change] !== 'hangs') return answers[change];
+      await systemClock.sleep(60_000, signal);
+      return 'ended';
     },
     instanceDied: () => death.promise,
     stopWorkMs: 100,
@@ -166,6 +168,17 @@ test('P4: when the lease is over the application is told, and stopped if it cann
   await until(() => holder?.told.includes('stopped') === true);
   assert.deepEqual(holder?.told, ['appointed', 'dismissed', 'stopped']);
   assert.equal(holder?.holds(), false);
+});
+
+test('P4: a hook that is under way does not hold up the dismissal when the lease is over', async () => {
+  const both = await two({ appointed: 'hangs' }, { appointed: 'hangs' });
+  await until(() => both.some(({ told }) => told.includes('appointed')));
+  const chosen = both.find(({ told }) => told.includes('appointed'));
+  const startMs = performance.now();
+  chosen?.appointments.expired('the lease could not be renewed');
+  await until(() => chosen?.told.includes('dismissed') === true);
+  assert.ok(performance.now() - startMs < 1_000);
+  assert.equal(chosen?.holds(), false);
 });
 
 test('an instance that cannot be appointed leaves it to another one', async () => {

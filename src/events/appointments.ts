@@ -31,11 +31,11 @@ export interface AppointmentsOptions {
     mayAct(): boolean;
   };
   isEligible(): boolean;
-  /** Tells the application; undefined: it knows, else why it could not be told. Limited by itself to `limitMs`. */
+  /** Tells the application; undefined: it knows, else why it could not be told, at the latest after `limitMs`. */
   tell(
     definition: EventDefinition,
     change: AppointmentChange,
-    facts: { readonly token: bigint; readonly limitMs: number },
+    facts: { readonly token: bigint; readonly limitMs: number; readonly signal: AbortSignal },
   ): Promise<string | undefined>;
   /** Resolves when the present process of the instance has ended. */
   readonly instanceDied: () => Promise<void>;
@@ -49,8 +49,14 @@ export interface AppointmentsOptions {
 interface Appointment {
   readonly definition: EventDefinition;
   held: { readonly token: bigint; readonly memberToken: bigint } | undefined;
-  /** The application knows that it is appointed, and nobody has told it otherwise. */
+  /** The application may know that it is appointed, and nobody has told it otherwise. */
   isTold: boolean;
+  /** It has said that it knows. */
+  isReady: boolean;
+  /** Ends the telling that is under way. */
+  telling: AbortController;
+  /** A lease that is given back, of which the arbiter may not know yet. */
+  toRelease: bigint | undefined;
   /** The lease must be asked for again, to see whether a new primary knows of it. */
   isDoubtful: boolean;
   lookAtMs: number;
@@ -62,6 +68,8 @@ const leaseName = ({ name }: EventDefinition): string => `event:${name}`;
 const retryMs = 1_000;
 const hookRetryMs = 10_000;
 const hookLimitMs = 30_000;
+/** For the application of an agent that stops: it is stopped next. */
+const farewellMs = 3_000;
 
 export class Appointments {
   readonly #options: AppointmentsOptions;
@@ -81,6 +89,9 @@ export class Appointments {
       definition,
       held: undefined,
       isTold: false,
+      isReady: false,
+      telling: new AbortController(),
+      toRelease: undefined,
       isDoubtful: false,
       lookAtMs: Number.POSITIVE_INFINITY,
       forgetDeath: () => undefined,
@@ -92,7 +103,7 @@ export class Appointments {
     const found = this.#appointments.find(({ definition }) => definition.name === name);
     const { lease } = this.#options;
     return (
-      found?.isTold === true &&
+      found?.isReady === true &&
       found.held !== undefined &&
       found.held.memberToken === lease.membership?.token &&
       lease.mayAct()
@@ -113,9 +124,12 @@ export class Appointments {
   /** The right to act is over (P4). */
   expired(why: string): void {
     this.#change = undefined; // should it be renewed after all, look again
-    this.#inTurn(async () => {
-      for (const one of this.#appointments) await this.#dismiss(one, why, this.#options.stopWorkMs);
-    });
+    // Not in turn, and all at once: what is under way may take longer than there is time. Half of the time is for
+    // the application to understand, the other half for stopping it.
+    for (const one of this.#appointments) {
+      one.telling.abort();
+      void this.#dismiss(one, why, this.#options.stopWorkMs / 2);
+    }
   }
 
   /** Runs until `close`. */
@@ -132,15 +146,16 @@ export class Appointments {
   }
 
   /** Gives every appointment back, the application being told first. */
-  async resign(why: string): Promise<void> {
+  async resign(why: string, limitMs = hookLimitMs): Promise<void> {
     this.#isResigning = true;
     await this.#inTurn(async () => {
-      for (const one of this.#appointments) {
-        const { held } = one;
-        if (!held) continue;
-        await this.#dismiss(one, why, hookLimitMs);
-        await releaseLease(this.#options.query, leaseName(one.definition), held.token);
-      }
+      await Promise.all(
+        this.#appointments.map(async (one) => {
+          one.toRelease = one.held?.token ?? one.toRelease;
+          await this.#dismiss(one, why, limitMs);
+          await this.#release(one);
+        }),
+      );
     });
   }
 
@@ -152,7 +167,8 @@ export class Appointments {
   }
 
   async close(): Promise<void> {
-    await this.resign('its agent stops');
+    for (const { telling } of this.#appointments) telling.abort();
+    await this.resign('its agent stops', farewellMs);
     this.#stop.abort();
     await this.#turn;
   }
@@ -190,6 +206,7 @@ export class Appointments {
     for (const one of this.#appointments) {
       if (clock.monotonicMs() < one.lookAtMs) continue;
       one.lookAtMs = Number.POSITIVE_INFINITY;
+      await this.#release(one);
       const member = lease.membership;
       const wanted = one.isDoubtful || (!one.held && isEligible() && !this.#isResigning);
       if (member && lease.mayAct() && wanted) await this.#apply(one, member);
@@ -204,7 +221,8 @@ export class Appointments {
     one.lookAtMs = Number.POSITIVE_INFINITY;
     if (answer.outcome === 'granted') {
       one.held = { token: answer.token, memberToken: member.token };
-      if (one.isDoubtful) one.isDoubtful = false;
+      one.isDoubtful = false;
+      one.toRelease = undefined; // the new grant has ended the old one
       if (!one.isTold) await this.#appoint(one, answer.token);
       return;
     }
@@ -224,14 +242,21 @@ export class Appointments {
   }
 
   async #appoint(one: Appointment, token: bigint): Promise<void> {
-    const { query, clock, log, instance, tell, onAppointed } = this.#options;
+    const { clock, log, instance, lease, onAppointed } = this.#options;
     const { definition } = one;
+    if (!lease.mayAct()) {
+      one.held = undefined;
+      one.lookAtMs = clock.monotonicMs() + retryMs;
+      return;
+    }
     one.isTold = true; // from now on it may believe so, whatever it answers
     one.forgetDeath = onInstanceDeath(this.#options.instanceDied, () => {
       void this.#inTurn(() => this.#vacate(one));
     });
-    const problem = await tell(definition, 'appointed', { token, limitMs: hookLimitMs });
+    const problem = await this.#tell(one, 'appointed', token, hookLimitMs);
+    if (one.held?.token !== token) return; // the lease was over before it answered
     if (problem === undefined) {
+      one.isReady = true;
       log.info({ instance, event: definition.name }, `${instance} is appointed for ${definition.name}`);
       onAppointed(definition);
       return;
@@ -240,38 +265,67 @@ export class Appointments {
       { instance, event: definition.name, problem },
       `${instance} could not be appointed for ${definition.name}: ${problem}`,
     );
+    one.toRelease = token;
     await this.#dismiss(one, 'the appointment failed', hookLimitMs);
-    await releaseLease(query, leaseName(definition), token);
     one.lookAtMs = clock.monotonicMs() + hookRetryMs;
+    await this.#release(one);
   }
 
   /** A dead application does nothing any more, and the one that is started in its place knows of no appointment. */
   async #vacate(one: Appointment): Promise<void> {
-    const { query, log, instance } = this.#options;
+    const { log, instance } = this.#options;
     const { held, definition } = one;
     if (!held) return;
     one.held = undefined;
     one.isTold = false;
+    one.isReady = false;
+    one.toRelease = held.token;
     log.warn(
       { instance, event: definition.name },
       `${instance} died and is no longer appointed for ${definition.name}`,
     );
-    await releaseLease(query, leaseName(definition), held.token);
+    await this.#release(one);
+  }
+
+  /** Gives the lease back, if one is to be given back; without an answer it is tried again. */
+  async #release(one: Appointment): Promise<void> {
+    const { query, clock } = this.#options;
+    const token = one.toRelease;
+    if (token === undefined) return;
+    const againAtMs = clock.monotonicMs() + retryMs;
+    try {
+      await releaseLease(query, leaseName(one.definition), token);
+      if (one.toRelease === token) one.toRelease = undefined;
+    } catch {
+      one.lookAtMs = Math.min(one.lookAtMs, againAtMs); // the arbiter is away
+    }
+  }
+
+  async #tell(
+    one: Appointment,
+    change: AppointmentChange,
+    token: bigint,
+    limitMs: number,
+  ): Promise<string | undefined> {
+    one.telling = new AbortController();
+    const { signal } = one.telling;
+    return this.#options.tell(one.definition, change, { token, limitMs, signal });
   }
 
   async #dismiss(one: Appointment, why: string, limitMs: number): Promise<void> {
-    const { log, instance, tell, stopInstance } = this.#options;
+    const { log, instance, stopInstance } = this.#options;
     const { definition, held } = one;
     one.forgetDeath();
     one.held = undefined;
     one.isDoubtful = false;
     if (!one.isTold || !held) return;
     one.isTold = false;
+    one.isReady = false;
     log.info(
       { instance, event: definition.name, why },
       `${instance} is dismissed from ${definition.name}: ${why}`,
     );
-    const problem = await tell(definition, 'dismissed', { token: held.token, limitMs });
+    const problem = await this.#tell(one, 'dismissed', held.token, limitMs);
     if (problem === undefined) return;
     log.error(
       { instance, event: definition.name, problem },

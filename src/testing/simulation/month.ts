@@ -53,6 +53,7 @@ export function simulateMonth(
         atMost: 3 * days,
       },
       patienceMs: 240 * minuteMs,
+      stormPerSecond: 2 * events,
     };
   };
   return runScenario(seed, database, draw, options);

@@ -24,6 +24,7 @@ function drawMinute(random: Random): Scenario {
     lastsMs,
     patienceMs: 240_000,
     usesSlot: true,
+    stormPerSecond: 50,
     hasPeople: true,
   };
 }
