@@ -212,10 +212,22 @@ function checkOutcomes(check: LedgerCheck, tell: Tell): void {
     const isDue = row.dueMs <= (endsOf.get(keyOf(row)) ?? Number.NEGATIVE_INFINITY);
     if (check.mustBeDone && row.state !== 'done' && isDue)
       tell(`P2: ${named(row, row.dueMs)} has no outcome: it is ${row.state}`);
-    if (row.outcome === 'missed' && check.couldBeRun?.(row.event, row.place, row.lastDueMs))
-      tell(`P2: ${named(row, row.lastDueMs)} was missed, and somebody could have run it (${row.reason})`);
+    if (row.outcome === 'missed') checkMissed(check, row, tell);
   }
   for (const [run] of runsOf.values()) if (run) tell(`P2: run ${run.token} is of no occurrence`);
+}
+
+/** Each moment for which the line stands. */
+function checkMissed({ events, couldBeRun }: LedgerCheck, row: LedgerOccurrence, tell: Tell): void {
+  if (!couldBeRun) return;
+  const calendars = events.find((one) => keyOf(one) === keyOf(row))?.periods ?? [];
+  for (const { next } of calendars) {
+    for (let due = next(row.dueMs - 1); due !== undefined && due <= row.lastDueMs; due = next(due)) {
+      if (!couldBeRun(row.event, row.place, due)) continue;
+      tell(`P2: ${named(row, due)} was missed, and somebody could have run it (${row.reason})`);
+      return;
+    }
+  }
 }
 
 function wrongWith(

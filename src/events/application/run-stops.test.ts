@@ -190,6 +190,36 @@ suite('A run that must stop', () => {
     });
   }
 
+  for (const [framework, mount] of [mounts[0], mounts[6]].filter((it) => it !== undefined)) {
+    test(`P1: ${framework}: an agent that closed the connection is told when the handler has ended`, async () => {
+      const begun = Promise.withResolvers<void>();
+      const notice = Promise.withResolvers<void>();
+      const told = () => agent.questions.filter(({ path }) => path === '/runs/7/ended').length;
+      agent.answer = ({ path }) =>
+        path.endsWith('/ended') && told() === 1 ? { status: 500, body: {} } : renewed();
+      const aborted = Promise.withResolvers<void>();
+      events.onEvent('nightly', async (run) => {
+        begun.resolve();
+        await untilAborted(run);
+        aborted.resolve();
+        await notice.promise;
+      });
+      events.onEvent('quick', () => 'done');
+      const url = await mount(events);
+      const hangUp = new AbortController();
+      call(url, { signal: hangUp.signal }).catch(() => undefined); // it is ours to hang up
+      await begun.promise;
+      hangUp.abort();
+      await aborted.promise;
+      await call(url, { name: 'quick' });
+      assert.equal(told(), 0, 'not while it works, and not of one that was answered');
+      notice.resolve();
+      await eventually(() => told() === 2);
+      await events.close();
+      assert.equal(told(), 2, 'tried once more, and no oftener');
+    });
+  }
+
   test('an answer waits until the handler has really stopped', async () => {
     let stopped = false;
     agent.answer = () => (agent.questions.length > 1 ? fenced('gone') : renewed(60));

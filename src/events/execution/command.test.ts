@@ -80,7 +80,7 @@ test('P4: at the end of the proof a command has time to end by itself, before wh
   const { work } = run('trap "echo tidy; exit 1" TERM; while :; do sleep 0.02; done', 500);
   setTimeout(() => work.abort('the lease is over'), 500 - (performance.now() - startedMs));
   const { result } = await work.finished;
-  assert.equal(result, 'tidy\n');
+  assert.match(result ?? '', /^tidy$/m);
   const alone = performance.now();
   await run('trap "" TERM; while :; do sleep 0.02; done', 300).work.finished;
   const tookMs = performance.now() - alone;
