@@ -123,8 +123,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           `${instance} joined as incarnation ${member.incarnation}`,
         );
         started.resolve();
-        const replaced = [...deaths.dead, ...deaths.unproved.map((one) => one.agentId)];
-        for (const former of replaced) void removeRecord(stateFolder, instance, former);
       },
       renewed(result) {
         intentions.maintenance = result.maintenance;
@@ -196,6 +194,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       const passed = passFence({ query, instance, fence, dead, clock, log }, end.signal);
       await Promise.race([passed, stopAsked.promise, ended]);
       if (intentions.stopping) return;
+      // Not before the fence: until then they are what proves the former ones dead, to a successor of ours as well.
+      const replaced = [...deaths.dead, ...deaths.unproved.map((one) => one.agentId)];
+      await Promise.all(replaced.map((former) => removeRecord(stateFolder, instance, former)));
       running = keeper.run();
       await Promise.race([stopAsked.promise, ended, running]);
       if (!cutDrain.signal.aborted) {

@@ -353,6 +353,14 @@ describe('fences on a real arbiter with real connections', () => {
     await connectAs(role);
   });
 
+  test('P1: who is lost while it waits at the fence of its predecessor leaves that fence as it is', async () => {
+    await lose('shop-1');
+    await declareLost('shop-1', await joinAs('shop-1', 'agent-that-waited'));
+    const abandon = (dead: string[]) => abandonFence({ query, instance: 'shop-1', fence: undefined, dead });
+    assert.equal(await abandon(['agent-that-waited']), 'pending');
+    assert.equal(await abandon(['agent-of-shop-1']), 'lifted');
+  });
+
   test('P1: a proof of death that is for several agents counts for the lost one among them, and none counts for an unknown one', async () => {
     await lose('shop-1');
     const dead = ['agent-before', 'agent-of-shop-1'];

@@ -204,9 +204,11 @@ declare
 begin
   if (old.facts ->> 'fence')::boolean is true and not seen and old.state <> 'lost' then
     fence := old.instance;
-    insert into holdfast.fence (instance, agent_id, asked_at, not_before)
+    -- Whoever waited for a fence that is not up yet never came past it: the fence stays that of the one before.
+    insert into holdfast.fence as f (instance, agent_id, asked_at, not_before)
     values (old.instance, old.agent_id, holdfast.now(), holdfast.now())
-    on conflict (instance) do update set agent_id = excluded.agent_id, asked_at = excluded.asked_at, done_at = null,
+    on conflict (instance) do update set
+      agent_id = case when f.done_at is null then f.agent_id else excluded.agent_id end, asked_at = excluded.asked_at, done_at = null,
       not_before = excluded.not_before, tries = 0, error = null;
   end if;
   perform holdfast.event_lock((select jsonb_agg(jsonb_build_object('event', o.event, 'place', o.place))
