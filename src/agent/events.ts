@@ -49,6 +49,8 @@ export interface AgentEvents {
 }
 
 const hintProbeMs = 15_000;
+/** A handler that was told to end may take ten seconds before nobody waits for it any more. */
+const handOverMs = 11_000;
 
 export function startEvents(options: AgentEventsOptions): AgentEvents {
   const { arbiter, configuration, instance, lease, clock, log } = options;
@@ -131,12 +133,13 @@ export function startEvents(options: AgentEventsOptions): AgentEvents {
         log.warn({ instance, error: error.message }, 'what runs here cannot be handed over now');
       });
       const limit = new AbortController();
-      void clock.sleep(2 * options.stopWorkMs).then(() => limit.abort());
+      void clock.sleep(handOverMs, limit.signal).then(() => limit.abort());
       await manager.settled(limit.signal);
+      limit.abort();
     },
     resume: () => appointments.resume(),
     async abort() {
-      manager.running.abortAll('aborted: its agent stops');
+      manager.abort();
       await appointments.close();
     },
     async close() {

@@ -9,7 +9,7 @@ import { InstanceKeeper } from './instance-keeper.ts';
 /** An instance whose health and death the test decides. */
 function bench(options: { restartAfterMs?: number; mayRestart?: boolean } = {}) {
   const good: CheckResult = { ok: true, latencyMs: 1 };
-  const state = { health: good as CheckResult, lives: 0, killed: 0, said: [] as string[] };
+  const state = { health: good as CheckResult, lives: 0, killed: 0, stoodStillMs: 0, said: [] as string[] };
   let end: (reason: ExitReason) => void = () => undefined;
   let changed = Promise.withResolvers<void>();
   const log: Log = {
@@ -44,6 +44,7 @@ function bench(options: { restartAfterMs?: number; mayRestart?: boolean } = {}) 
     check: async () => state.health,
     health: {
       everyMs: 5,
+      timeoutMs: 20,
       unhealthyAfter: 2,
       healthyAfter: 2,
       startWithinMs: 10_000,
@@ -52,7 +53,7 @@ function bench(options: { restartAfterMs?: number; mayRestart?: boolean } = {}) 
     restart: { ...defaultRestartRules, firstPauseMs: 1, longestPauseMs: 2 },
     killAfterMs: 100,
     mayRestart: options.mayRestart ?? true,
-    clock: systemClock,
+    clock: { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + state.stoodStillMs },
     log,
     onChange: () => {
       changed.resolve();
@@ -134,6 +135,20 @@ test('an instance that gives no good answer for too long is killed and started a
   state.health = { ok: false, reason: 'no answer' };
   await reaches(() => state.lives === 2);
   assert.equal(state.killed, 1);
+  await keeper.stop();
+  await running;
+});
+
+test('an instance is not killed for the time in which its agent stood still', async () => {
+  const { keeper, reaches, state } = bench({ restartAfterMs: 60_000 });
+  const running = keeper.run();
+  await reaches(() => keeper.report().health === 'healthy');
+  state.health = { ok: false, reason: 'no answer within 20 ms' };
+  state.stoodStillMs = 600_000; // frozen, and the look that was under way has timed out
+  await reaches(() => keeper.report().health === 'unhealthy');
+  state.health = good;
+  await reaches(() => keeper.report().health === 'healthy');
+  assert.equal(state.killed, 0);
   await keeper.stop();
   await running;
 });

@@ -21,6 +21,8 @@ export interface InstanceKeeperOptions {
   readonly check: (address: { host: string; port: number }) => Promise<CheckResult>;
   readonly health: HealthThresholds & {
     readonly everyMs: number;
+    /** How long one look waits for its answer. */
+    readonly timeoutMs: number;
     /** From the start to the first good answer; past it the instance is started again. */
     readonly startWithinMs: number;
     /** An instance that was healthy and has not answered for so long is killed and started again; Infinity: never. */
@@ -45,6 +47,8 @@ export interface InstanceReport {
 }
 
 const lastLinesKept = 20;
+/** A pause longer than expected by this much is not the instance's silence. */
+const standstillMs = 500;
 
 export class InstanceKeeper {
   readonly #options: InstanceKeeperOptions;
@@ -145,12 +149,19 @@ export class InstanceKeeper {
     ended: AbortSignal,
   ): Promise<string | undefined> {
     const { clock, health, log, instance } = this.#options;
-    let lastGoodMs: number | undefined;
+    let hasAnswered = false;
+    let silentForMs = 0;
+    let lookedAtMs = startedAtMs;
+    // What one look and the pause after it may take; more than that, and it was this agent that stood still.
+    const lookMs = health.everyMs + health.timeoutMs + standstillMs;
     while (!ended.aborted) {
       const result = await this.#options.check(life.address);
       if (ended.aborted) return undefined;
       const nowMs = clock.monotonicMs();
-      if (result.ok) lastGoodMs = nowMs;
+      hasAnswered ||= result.ok;
+      const tookMs = nowMs - lookedAtMs;
+      silentForMs = result.ok ? 0 : silentForMs + (tookMs > lookMs ? health.timeoutMs : tookMs);
+      lookedAtMs = nowMs;
       const before = this.#health.verdict;
       const starting = before === 'unknown' && !result.ok;
       const after = starting
@@ -170,8 +181,7 @@ export class InstanceKeeper {
         this.#healthySinceMs = undefined;
         log.warn({ notice: true, instance }, `${instance} is down: ${this.#reason}`);
       }
-      const silentForMs = nowMs - (lastGoodMs ?? startedAtMs);
-      const limitMs = lastGoodMs === undefined ? health.startWithinMs : health.restartAfterMs;
+      const limitMs = hasAnswered ? health.restartAfterMs : health.startWithinMs;
       if (this.#options.mayRestart && silentForMs >= limitMs) {
         life.kill();
         return `gave no good answer for ${Math.round(silentForMs / 1000)} s and was killed`;

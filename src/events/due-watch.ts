@@ -120,7 +120,7 @@ export class DueWatch {
 }
 
 /** The moments that are due by now and not in the ledger, as the definition says to treat them. */
-export function planWatched({ definition, cursorMs }: Watched, nowMs: number): OccurrencePlan | undefined {
+function planWatched({ definition, cursorMs }: Watched, nowMs: number): OccurrencePlan | undefined {
   const { missed, run } = definition.settings;
   const limit = missed.kind === 'all' ? missed.count + duesAtOnce : duesAtOnce;
   const { dues, complete } = duesBetween(definition, cursorMs, nowMs, limit);

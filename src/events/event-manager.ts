@@ -26,7 +26,7 @@ import { ResultQueue } from './result-queue.ts';
 import { orderOf, Runs } from './runs.ts';
 import { watchEvents } from './watch-events.ts';
 
-export interface EventLease {
+interface EventLease {
   readonly membership: Membership | undefined;
   mayAct(): boolean;
   remainingMs(): number;
@@ -204,11 +204,16 @@ export class EventManager {
     while (!signal.aborted && isBusy()) await this.#options.clock.sleep(20, signal);
   }
 
-  /** Aborts what runs, reports it, ends. */
-  async close(): Promise<void> {
+  /** Takes on nothing any more, and aborts what runs. */
+  abort(): void {
     this.#isClosing = true;
     this.#claims.close();
     this.#runs.abortAll('aborted: its agent stops');
+  }
+
+  /** Aborts what runs, reports it, ends. */
+  async close(): Promise<void> {
+    this.abort();
     const { clock } = this.#options;
     const limit = new AbortController();
     void clock.sleep(farewellMs, limit.signal).then(() => limit.abort());

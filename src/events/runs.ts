@@ -169,10 +169,12 @@ function resultOf(running: Running, { outcome, reason, result, isFinal }: WorkRe
   const { order, failures, definition, aborted } = running;
   const base = { token: String(order.token), result, retryMs: null, prefer: null };
   if (outcome === 'succeeded') return { ...base, outcome, reason };
+  // Whoever did the work may know more of how it ended than that it was to end.
+  const words = reason ?? (aborted ? inWords(running, aborted) : null);
   if (aborted?.kind === 'handed over')
-    return { ...base, outcome: 'handed over', reason: inWords(running, aborted), prefer: aborted.to };
-  if (aborted?.kind === 'lost') return { ...base, outcome: 'lost', reason: aborted.why };
+    return { ...base, outcome: 'handed over', reason: words, prefer: aborted.to };
+  if (aborted?.kind === 'lost') return { ...base, outcome: 'lost', reason: words };
   if (outcome === 'lost') return { ...base, outcome, reason };
   const retryMs = isFinal ? null : retryPauseMs(failures + 1, definition.settings.retry);
-  return { ...base, outcome: 'failed', retryMs, reason: aborted ? inWords(running, aborted) : reason };
+  return { ...base, outcome: 'failed', retryMs, reason: words };
 }

@@ -4,7 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 
-export interface Statement {
+interface Statement {
   readonly rows: Record<string, unknown>[];
   /** The channels on which it notified. */
   readonly notified: ReadonlySet<string>;

@@ -10,7 +10,7 @@ export interface SimulatedEvent {
 }
 
 /** The events of revision 1, of revision 2, and so on. */
-export type Revisions = readonly (readonly SimulatedEvent[])[];
+type Revisions = readonly (readonly SimulatedEvent[])[];
 
 /** Moments shortly before the clocks change somewhere, and one at which nothing happens. */
 const epochs = [

@@ -137,7 +137,7 @@ const arbiterOutage =
     return deed(world, random, endMs);
   };
 
-export const deeds: Record<FaultKind, Deed> = {
+const deeds: Record<FaultKind, Deed> = {
   'messages fail': (world, random, startMs, endMs) => {
     const agents = random.chance(0.5) ? living(world) : living(world).slice(0, 1);
     world.messageFaults.push({

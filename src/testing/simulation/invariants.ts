@@ -75,7 +75,7 @@ export function invariants(
       return;
     }
     agent.idleSinceMs ??= nowMs;
-    if (nowMs - agent.idleSinceMs > 300)
+    if (nowMs - agent.idleSinceMs > lease.heartbeatMs / 4 + 50)
       throw new Error(`P4: ${agent.agentId} was not told that its lease is over`);
   }
 

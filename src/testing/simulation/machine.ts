@@ -24,7 +24,7 @@ export interface Machine {
   setWallClock(byMs: number): void;
 }
 
-export interface MachineWatcher {
+interface MachineWatcher {
   asleep?(): void;
   awake?(): void;
   died?(): void;

@@ -167,10 +167,7 @@ class Run implements World {
   }
 
   get eventNames(): readonly string[] {
-    const all = this.#scenario.plan.revisions.flatMap((events) =>
-      events.map(({ settings }) => settings.name),
-    );
-    return [...new Set(all)];
+    return [...new Set(this.#scenario.plan.revisions.flat().map(({ settings }) => settings.name))];
   }
 
   get revisions(): number {
