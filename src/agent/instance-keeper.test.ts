@@ -146,7 +146,7 @@ test('an instance is not killed for the time in which its agent stood still', as
   state.health = { ok: false, reason: 'no answer within 20 ms' };
   state.stoodStillMs = 600_000; // frozen, and the look that was under way has timed out
   await reaches(() => keeper.report().health === 'unhealthy');
-  state.health = good;
+  state.health = { ok: true, latencyMs: 1 };
   await reaches(() => keeper.report().health === 'healthy');
   assert.equal(state.killed, 0);
   await keeper.stop();
