@@ -17,13 +17,14 @@ import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { ClaimQueue } from './claim-queue.ts';
 import type { EventDefinition } from './definition.ts';
-import { DueWatch, rankAmong, turnDelayMs, type Watched } from './due-watch.ts';
+import { DueWatch, rankAmong, type Watched } from './due-watch.ts';
 import { Errands } from './errands.ts';
 import type { Executor } from './execution/execution.ts';
 import { type GateAnswer, GateDesk } from './gate-desk.ts';
-import { type Claim, type ClaimAnswer, type Grant, membersUp, type Waiting, waiting } from './ledger.ts';
+import { type Claim, type ClaimAnswer, type Grant, membersUp, waiting } from './ledger.ts';
 import { ResultQueue } from './result-queue.ts';
 import { orderOf, Runs } from './runs.ts';
+import { WaitingWatch } from './waiting-watch.ts';
 import { watchEvents } from './watch-events.ts';
 
 interface EventLease {
@@ -69,12 +70,7 @@ export class EventManager {
   readonly #claims: ClaimQueue;
   readonly #results: ResultQueue;
   readonly #errands: Errands<'define' | 'members' | 'waiting'>;
-  /** Occurrences that wait and that we have asked for. */
-  readonly #wanted = new Set<string>();
-  /** Events of which something waits that there was no room for. */
-  readonly #turnedAway = new Set<string>();
-  /** Monotonic: when something that waits may be claimed. */
-  #waitingAtMs = Number.POSITIVE_INFINITY;
+  readonly #waiting: WaitingWatch;
   #hasHint = false;
   /** Takes on nothing any more, and ends what it has. */
   #isClosing = false;
@@ -106,9 +102,20 @@ export class EventManager {
       onResult: (result, definition) => {
         this.#results.add(result);
         this.#watch.released((one) => one === definition);
-        if (this.#turnedAway.delete(definition.name)) this.#waitingAtMs = clock.monotonicMs();
+        this.#waiting.roomFor(definition);
         this.hint();
       },
+    });
+    this.#waiting = new WaitingWatch({
+      query,
+      clock,
+      instance,
+      definitions: this.#definitions,
+      claims: this.#claims,
+      members: () => this.#members,
+      hasRoom: (definition) => this.#hasRoom(definition),
+      isAppointed: options.isAppointed,
+      begin: (definition, grant, member) => this.#begin(definition, grant, member),
     });
     this.#gates = new GateDesk({
       arbiterNowMs: () => this.#time.nowMs(options.clock.monotonicMs()),
@@ -139,7 +146,7 @@ export class EventManager {
 
   /** Somebody says that something waits, or that members changed. Whether it is so is read. */
   notified(): void {
-    this.#waitingAtMs = this.#options.clock.monotonicMs();
+    this.#waiting.in(0);
     this.hint();
   }
 
@@ -154,8 +161,7 @@ export class EventManager {
     }
     this.#time.observe(news.nowMs, nowMs);
     this.#change = news.change;
-    if (news.waitingMs !== null)
-      this.#waitingAtMs = Math.min(this.#waitingAtMs, nowMs + Math.max(0, news.waitingMs));
+    if (news.waitingMs !== null) this.#waiting.in(news.waitingMs);
     this.#runs.renewed(this.#options.lease.remainingMs());
     this.#runs.abortUnknown(news.runs, timeline);
     if (!this.#claims.isBusy) {
@@ -256,7 +262,7 @@ export class EventManager {
     if (lease.mayAct() && this.#takesWork() && this.#isDefined && wakeAtMs === Number.POSITIVE_INFINITY) {
       if (dueAtMs !== undefined && arbiterNowMs !== undefined && !this.#claims.isFull)
         wakeAtMs = nowMs + dueAtMs - arbiterNowMs;
-      if (!this.#errands.isUnderWay('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waitingAtMs);
+      if (!this.#errands.isUnderWay('waiting')) wakeAtMs = Math.min(wakeAtMs, this.#waiting.atMs);
     }
     const pauseMs = Math.min(Math.max(wakeAtMs - nowMs, 0), 60_000);
     await clock.sleep(pauseMs, AbortSignal.any([woken.signal, this.#stop.signal]));
@@ -313,23 +319,6 @@ export class EventManager {
     return rankAmong(this.#members, this.#options.instance, key, first);
   }
 
-  /** Whoever lost it last may be dead, or about to start anew: it comes last, and the others need not wait for it. */
-  #rankOfWaiting(
-    { occurrence, attempts, prefer, lostBy }: Waiting,
-    on: EventDefinition['settings']['on'],
-  ): number {
-    const { instance } = this.#options;
-    if (lostBy === instance && this.#members.length > 1) return this.#members.length;
-    const key = `${occurrence}/${attempts}`;
-    const first = prefer ?? (on.kind === 'prefer' ? on.instance : undefined);
-    return rankAmong(
-      this.#members.filter((one) => one !== lostBy),
-      instance,
-      key,
-      first,
-    );
-  }
-
   #answeredDue(watch: DueWatch, watched: Watched, answer: ClaimAnswer, member: Membership): void {
     const { definition } = watched;
     switch (answer.outcome) {
@@ -367,44 +356,8 @@ export class EventManager {
   }
 
   #readWaiting(): void {
-    const { query, clock, instance } = this.#options;
-    if (clock.monotonicMs() < this.#waitingAtMs) return;
-    this.#errands.run('waiting', async () => {
-      this.#waitingAtMs = Number.POSITIVE_INFINITY;
-      const found = await waiting(query, instance);
-      for (const one of found) this.#consider(one);
-    });
-  }
-
-  #consider(found: Waiting): void {
-    const definition = this.#definitions.get(found.event);
-    if (!definition || definition.place !== found.place || this.#wanted.has(found.occurrence)) return;
-    if (definition.settings.run?.kind === 'gate') return;
-    const { on } = definition.settings;
-    if (on.kind === 'designated' && !this.#options.isAppointed(definition)) return;
-    if (!this.#hasRoom(definition)) {
-      this.#turnedAway.add(found.event);
-      return;
-    }
-    const rank = found.place === '' ? this.#rankOfWaiting(found, on) : 0;
-    const delayMs = turnDelayMs(rank) - found.sinceMs;
-    if (delayMs > 0) {
-      this.#waitingAtMs = Math.min(this.#waitingAtMs, this.#options.clock.monotonicMs() + delayMs);
-      return;
-    }
-    this.#wanted.add(found.occurrence);
-    const { event, place, occurrence } = found;
-    this.#claims.add({
-      claim: { event, place, occurrence },
-      answered: (answer, member) => {
-        this.#wanted.delete(occurrence);
-        if (answer.outcome === 'granted') this.#begin(definition, answer, member);
-      },
-      unanswered: () => {
-        this.#wanted.delete(occurrence);
-        this.#waitingAtMs = this.#options.clock.monotonicMs();
-      },
-    });
+    if (this.#options.clock.monotonicMs() < this.#waiting.atMs) return;
+    this.#errands.run('waiting', () => this.#waiting.read());
   }
 
   /** One claim with the others that are under way; undefined when it is not known what became of it. */

@@ -60,7 +60,7 @@ export interface DueClaim {
 }
 
 /** A claim of an occurrence that waits. */
-export interface WaitingClaim {
+interface WaitingClaim {
   readonly event: string;
   readonly place: string;
   readonly occurrence: string;

@@ -7,7 +7,8 @@ import type { EventSettings } from '../../settings/index.ts';
 import type { SimulatedDatabase } from './database.ts';
 import type { SimulatedEvent } from './definitions.ts';
 import type { Random } from './random.ts';
-import { type RunResult, runScenario, type Scenario, type SimulationOptions } from './world.ts';
+import type { Scenario } from './scenario.ts';
+import { type RunResult, runScenario, type SimulationOptions } from './world.ts';
 
 export interface MonthOptions extends SimulationOptions {
   readonly days?: number;
@@ -43,7 +44,7 @@ export function simulateMonth(
     const epochMs = Date.parse(beginnings[season]);
     const plan = { epochMs, revisions: [drawEvents(random, events, epochMs + lastsMs)] };
     return {
-      ...{ names: ['a', 'b', 'c'], lease, plan, lastsMs, usesSlot: false, hasPeople: false },
+      ...{ names: ['a', 'b', 'c'], lease, plan, lastsMs, usesSlot: false },
       faults: {
         beginMs: 60 * minuteMs,
         messagesEndMs: lastsMs - 150 * minuteMs,
@@ -52,6 +53,7 @@ export function simulateMonth(
         atLeast: 2 * days,
         atMost: 3 * days,
       },
+      people: { restartEveryMs: dayMs / 4 },
       patienceMs: 240 * minuteMs,
       stormPerSecond: 2 * events,
     };

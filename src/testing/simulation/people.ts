@@ -24,7 +24,15 @@ export function planPeople(world: World, random: Random): void {
     planPause(world, query, random.pick(events), pausedMs, random.between(pausedMs, endMs - 2_000));
   }
   for (let revision = 1; revision < world.revisions; revision++) planRollout(world, random);
-  world.time.at(endMs, () => restartTheDead(world, random));
+  world.time.at(endMs, () => restartTheDead(world, random.chance(0.3)));
+}
+
+/** Nobody is there who would do anything, except to bring back what is down. */
+export function planOperator(world: World, everyMs: number): void {
+  const { beginMs, endMs } = world.faults;
+  for (let atMs = beginMs; atMs < endMs; atMs += everyMs)
+    world.time.at(atMs, () => restartTheDead(world, false));
+  world.time.at(endMs, () => restartTheDead(world, false));
 }
 
 function ask(world: World, query: Query, event: string): void {
@@ -76,13 +84,13 @@ function planRollout(world: World, random: Random): void {
 }
 
 /** At the end names that nobody has come back, all of them or all but some. */
-function restartTheDead(world: World, random: Random): void {
+function restartTheDead(world: World, mayStayAway: boolean): void {
   const isThere = (name: string): boolean =>
     world.agents.some(
       ({ instance, machine, ended }) => instance === name && !machine.isDead && ended !== 'refused',
     );
   const absent = world.names.filter((name) => !isThere(name));
-  const staysAway = random.chance(0.3) && absent.length < world.names.length;
+  const staysAway = mayStayAway && absent.length < world.names.length;
   for (const name of staysAway ? absent.slice(1) : absent) world.addAgent(name, []);
   if (staysAway && absent[0]) world.happened('instance that never comes back');
 }

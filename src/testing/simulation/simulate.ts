@@ -2,7 +2,8 @@
 import type { SimulatedDatabase } from './database.ts';
 import { drawPlan } from './definitions.ts';
 import type { Random } from './random.ts';
-import { type RunResult, runScenario, type Scenario, type SimulationOptions } from './world.ts';
+import type { Scenario } from './scenario.ts';
+import { type RunResult, runScenario, type SimulationOptions } from './world.ts';
 
 const faults = {
   beginMs: 6_000,
@@ -25,7 +26,7 @@ function drawMinute(random: Random): Scenario {
     patienceMs: 240_000,
     usesSlot: true,
     stormPerSecond: 50,
-    hasPeople: true,
+    people: 'busy',
   };
 }
 

@@ -12,7 +12,6 @@ import { type Execution, type MessageFault, type SimulatedArbiter, simulatedArbi
 import { Chronicle, callOf } from './chronicle.ts';
 import type { SimulatedDatabase } from './database.ts';
 import { type DefinedEvents, definedEvents } from './defined-events.ts';
-import type { Plan } from './definitions.ts';
 import {
   type FaultKind,
   type FaultTiming,
@@ -24,26 +23,12 @@ import { Interventions } from './interventions.ts';
 import { type Invariants, invariants } from './invariants.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { type CalmWhile, judge } from './judging.ts';
-import { planPeople } from './people.ts';
+import { planOperator, planPeople } from './people.ts';
 import { type Random, seededRandom } from './random.ts';
 import { type RunInvariants, runInvariants } from './run-invariants.ts';
+import type { Scenario } from './scenario.ts';
 import { checkLine, checkNames, suspects } from './settling.ts';
 import { type VirtualTime, virtualTime } from './virtual-time.ts';
-
-export interface Scenario {
-  readonly names: readonly string[];
-  readonly lease: LeaseTiming;
-  readonly faults: FaultTiming;
-  readonly plan: Plan;
-  /** From then on nothing is due. */
-  readonly lastsMs: number;
-  /** How long the work that is left may take after that. */
-  readonly patienceMs: number;
-  readonly usesSlot: boolean;
-  /** Nobody has reason to ask the arbiter that often. */
-  readonly stormPerSecond: number;
-  readonly hasPeople: boolean;
-}
 
 export interface World {
   readonly time: VirtualTime;
@@ -235,7 +220,9 @@ class Run implements World {
     try {
       for (const name of this.names) this.addAgent(name, []);
       planFaults(this, this.#random);
-      if (this.#scenario.hasPeople) planPeople(this, this.#random);
+      const { people } = this.#scenario;
+      if (people === 'busy') planPeople(this, this.#random);
+      else planOperator(this, people.restartEveryMs);
       await this.#runUntil(this.faults.endMs);
       this.#chronicle.note('-- the faults have ended');
       await this.#settle();
