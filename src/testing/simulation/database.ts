@@ -33,6 +33,8 @@ const channels = ['holdfast_members', 'holdfast_events'];
 
 const everyTable = (sql: (table: string) => string): string => tables.map(sql).join('\n');
 const truncate = `truncate ${tables.map((table) => `holdfast.${table}`).join(', ')};`;
+/** Nothing survives this process, so nothing is written twice. Who refers to another comes first. */
+const unlogged = ['run', 'alarm', 'event_cursor', 'lease', ...tables];
 /** A standby receives rows, and no trigger fires for them. */
 const asReplica = (sql: string): string =>
   `set session_replication_role = replica; ${sql}; set session_replication_role = origin;`;
@@ -50,9 +52,10 @@ export async function openSimulatedDatabase(mutate = (sql: string) => sql): Prom
       $$ select to_timestamp(current_setting('simulation.now')::float8 / 1000) $$;
     create or replace function holdfast.timeline() returns int language sql stable as
       $$ select current_setting('simulation.timeline')::int $$;
+    ${[...new Set(unlogged)].map((table) => `alter table holdfast.${table} set unlogged;`).join('\n')}
     create schema standby;
     create table standby.sequence (last_value bigint, is_called boolean);
-    ${everyTable((table) => `create table standby.${table} as table holdfast.${table} with no data;`)}`);
+    ${everyTable((table) => `create unlogged table standby.${table} as table holdfast.${table} with no data;`)}`);
   let notified = new Set<string>();
   for (const channel of channels) await database.listen(channel, () => notified.add(channel));
 
