@@ -22,6 +22,8 @@ export interface ClaimQueueOptions {
   readonly log: Log;
   /** The arbiter's clock, read in an answer that has just arrived; `isBehind`: it is not as far as was thought. */
   onArbiterTime(nowMs: number, isBehind: boolean): void;
+  /** Claims of these events are no longer under way: there may be room for others of them. */
+  onAnswered(events: ReadonlySet<string>): void;
   /** There may be more to send. */
   onIdle(): void;
 }
@@ -93,7 +95,11 @@ export class ClaimQueue {
     const { clock } = this.#options;
     if (this.isBusy || this.#pending.length === 0 || clock.monotonicMs() < this.#notBeforeMs) return;
     this.#sent = this.#take();
-    void this.#exchange(member, this.#sent).finally(() => this.#options.onIdle());
+    const events = new Set(this.#sent.map((one) => one.claim.event));
+    void this.#exchange(member, this.#sent).finally(() => {
+      this.#options.onAnswered(events);
+      this.#options.onIdle();
+    });
   }
 
   /** As many as one statement may hold; always one. */

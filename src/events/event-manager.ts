@@ -88,6 +88,7 @@ export class EventManager {
       clock,
       log,
       onIdle,
+      onAnswered: (events) => this.#roomFor(events),
       onArbiterTime: (nowMs, isBehind) => {
         if (isBehind) this.#time.forget();
         this.#time.observe(nowMs, clock.monotonicMs());
@@ -101,8 +102,7 @@ export class EventManager {
       executorOf: options.executorOf,
       onResult: (result, definition) => {
         this.#results.add(result);
-        this.#watch.released((one) => one === definition);
-        this.#waiting.roomFor(definition);
+        this.#roomFor(new Set([definition.name]));
         this.hint();
       },
     });
@@ -308,6 +308,12 @@ export class EventManager {
         unanswered: () => watch.again(watched, nowMs),
       });
     }
+  }
+
+  /** A run or a claim of theirs is over: what there was no room for may have it now. */
+  #roomFor(events: ReadonlySet<string>): void {
+    this.#watch.released(({ name }) => events.has(name));
+    this.#waiting.roomFor(events);
   }
 
   #hasRoom({ name, settings }: EventDefinition): boolean {

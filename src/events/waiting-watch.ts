@@ -44,9 +44,9 @@ export class WaitingWatch {
     this.#atMs = Math.min(this.#atMs, this.#options.clock.monotonicMs() + Math.max(0, ms));
   }
 
-  /** A run of it has ended here. */
-  roomFor({ name }: EventDefinition): void {
-    if (this.#turnedAway.delete(name)) this.in(0);
+  /** A run or a claim of these has ended here. */
+  roomFor(events: ReadonlySet<string>): void {
+    for (const event of events) if (this.#turnedAway.delete(event)) this.in(0);
   }
 
   async read(): Promise<void> {

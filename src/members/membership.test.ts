@@ -5,6 +5,7 @@ import { tokenParts } from '../protocol/token.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
 import {
   declareLost,
+  type HeartbeatResult,
   heartbeat,
   type JoinResult,
   join,
@@ -331,7 +332,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
       `insert into holdfast.revision (document, digest, author, message) values ('{}', '', '', '')`,
     );
     const answer = await heartbeat(arbiter.query, member, ttlMs, nothingNew);
-    assert.deepEqual(answer, {
+    assert.equal(answer.outcome, 'renewed');
+    const { events, ...news } = answer as Extract<HeartbeatResult, { outcome: 'renewed' }>;
+    assert.deepEqual([events.runs, events.waitingMs, events.alarms], [[], null, false]);
+    assert.deepEqual(news, {
       outcome: 'renewed',
       timeline: 1,
       maintenance: ['disk'],

@@ -61,7 +61,7 @@ function itemProblem(item: string, field: Field): string | undefined {
     if (number === undefined) return `has "${ends[index]}", which is not ${rangeOf(field)}`;
   }
   const [from = 0, end] = numbers;
-  const to = field.name === 'day of week' && end === 0 ? 7 : end; // a week that ends with Sunday
+  const to = ends[1] === 'sun' ? 7 : end; // a week that ends with Sunday
   if (to !== undefined && to < from) return `has the range "${range}", which ends before it begins`;
   return undefined;
 }

@@ -181,7 +181,7 @@ class Agent implements SimulatedAgent {
       const fire = async (): Promise<void> => {
         // What failed or was lost last waits for somebody who asks, so they go on asking when nothing is due any more.
         for (let due = next(arbiterNowMs()); this.ended === 'no'; due = due && next(due)) {
-          await this.machine.clock.sleep(due === undefined ? 3_000 : due - arbiterNowMs() + skewMs);
+          await this.machine.clock.sleep(due === undefined ? 10_000 : due - arbiterNowMs() + skewMs);
           if (this.ended !== 'no' || !this.application.isUp) continue;
           void this.manager.ask(settings.name).then(({ outcome }) => onEvent(`gate ${outcome}`));
         }

@@ -13,6 +13,8 @@ interface Statement {
 export interface SimulatedDatabase {
   /** Runs one statement as if it had started at that moment. */
   run(text: string, values: readonly unknown[], at: { nowMs: number; timeline: number }): Promise<Statement>;
+  /** From its migrations, which `mutate` may change, to see whether a simulation would notice. */
+  rebuild(mutate?: (sql: string) => string): Promise<void>;
   /** As new, on timeline 1. */
   reset(): Promise<void>;
   /** What a standby has received so far. */
@@ -33,35 +35,55 @@ const channels = ['holdfast_members', 'holdfast_events'];
 
 const everyTable = (sql: (table: string) => string): string => tables.map(sql).join('\n');
 const truncate = `truncate ${tables.map((table) => `holdfast.${table}`).join(', ')};`;
-/** Nothing survives this process, so nothing is written twice. Who refers to another comes first. */
-const unlogged = ['run', 'alarm', 'event_cursor', 'lease', ...tables];
 /** A standby receives rows, and no trigger fires for them. */
 const asReplica = (sql: string): string =>
   `set session_replication_role = replica; ${sql}; set session_replication_role = origin;`;
 
-/** `mutate` may change the migrations, to see whether a simulation would notice. Needs @electric-sql/pglite. */
-export async function openSimulatedDatabase(mutate = (sql: string) => sql): Promise<SimulatedDatabase> {
+/** Needs @electric-sql/pglite, which is not installed with this package. */
+export async function openSimulatedDatabase(): Promise<SimulatedDatabase> {
   const { PGlite } = await import('@electric-sql/pglite');
   const database = await PGlite.create();
-  await database.exec('create schema holdfast; set synchronous_commit = off; set jit = off');
+  await database.exec('set synchronous_commit = off; set jit = off');
   const files = (await readdir(migrations)).filter((name) => simulated.test(name)).sort();
   const sources = await Promise.all(files.map((file) => readFile(new URL(file, migrations), 'utf8')));
-  await database.exec(mutate(sources.join('\n')));
-  await database.exec(`
+  const protocol = sources.join('\n');
+  const build = (sql: string) =>
+    database.exec(`
+    deallocate all;
+    drop schema if exists standby, holdfast cascade;
+    create schema holdfast;
+    ${sql}
     create or replace function holdfast.now() returns timestamptz language sql stable as
       $$ select to_timestamp(current_setting('simulation.now')::float8 / 1000) $$;
     create or replace function holdfast.timeline() returns int language sql stable as
       $$ select current_setting('simulation.timeline')::int $$;
-    ${[...new Set(unlogged)].map((table) => `alter table holdfast.${table} set unlogged;`).join('\n')}
     create schema standby;
     create table standby.sequence (last_value bigint, is_called boolean);
-    ${everyTable((table) => `create unlogged table standby.${table} as table holdfast.${table} with no data;`)}`);
+    ${everyTable((table) => `create table standby.${table} as table holdfast.${table} with no data;`)}`);
+  await build(protocol);
   let notified = new Set<string>();
   for (const channel of channels) await database.listen(channel, () => notified.add(channel));
 
+  const prepared = new Map<string, string>();
+
+  /** Parsed and planned once: that takes longer than the work itself. */
+  async function executed(text: string, values: readonly unknown[]): Promise<string> {
+    let name = prepared.get(text);
+    if (name === undefined) {
+      name = `statement_${prepared.size + 1}`;
+      await database.exec(`prepare ${name} as ${text}`);
+      prepared.set(text, name);
+    }
+    return `execute ${name}${values.length === 0 ? '' : `(${values.map(literal).join(', ')})`}`;
+  }
+
   return {
+    async rebuild(mutate = (sql) => sql) {
+      prepared.clear();
+      await build(mutate(protocol));
+    },
     async run(text, values, { nowMs, timeline }) {
-      const statement = text.replace(/\$(\d+)/g, (_, index) => literal(values[Number(index) - 1]));
+      const statement = await executed(text, values);
       notified = new Set();
       const results = await database.exec(
         `set simulation.now = '${nowMs}'; set simulation.timeline = '${timeline}'; ${statement}`,

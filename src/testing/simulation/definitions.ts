@@ -34,7 +34,7 @@ export function drawPlan(random: Random, names: readonly string[], lastsMs: numb
   const first = Array.from({ length: 2 + Math.floor(random.between(0, 4)) }, (_, index) =>
     drawEvent(random, `e${index + 1}`, { names, timezone, untilMs }),
   );
-  if (random.chance(0.15)) first.push(drawGate(random, { names, timezone, untilMs }));
+  if (random.chance(0.1)) first.push(drawGate(random, { names, timezone, untilMs }));
   if (random.chance(0.5)) return { epochMs, revisions: [first] };
   const second = first
     .filter((_, index) => index === 0 || random.chance(0.8))

@@ -66,6 +66,16 @@ export function simulatedMachine(
     };
   }
 
+  let toDeliver = 0;
+  function later(run: () => void): void {
+    toDeliver++;
+    time.at(time.nowMs(), () => {
+      toDeliver--;
+      if (state === 'awake') run();
+      else if (state !== 'dead') waiting.push(run);
+    });
+  }
+
   return {
     clock: {
       monotonicMs,
@@ -92,7 +102,9 @@ export function simulatedMachine(
     },
     timer,
     deliver(run) {
-      if (state === 'awake') run();
+      // What waited for it to wake is delivered first, in the order in which it came.
+      if (state === 'awake' && toDeliver === 0) run();
+      else if (state === 'awake') later(run);
       else if (state !== 'dead') waiting.push(run);
     },
     watch: (watcher) => void watchers.push(watcher),
@@ -114,8 +126,7 @@ export function simulatedMachine(
       const due = waiting;
       waiting = [];
       tell('awake');
-      for (const run of due)
-        time.at(time.nowMs(), () => (state === 'awake' ? run() : void waiting.push(run)));
+      for (const run of due) later(run);
     },
     die() {
       if (state === 'dead') return;

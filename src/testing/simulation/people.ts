@@ -13,11 +13,20 @@ export function planPeople(world: World, random: Random): void {
   });
   const { beginMs, endMs } = world.faults;
   const events = world.eventNames;
+  /** The request arrives in the very millisecond in which something may be due. */
+  const askAt = (arrivesMs: number, event: string): void => {
+    world.time.at(arrivesMs - 50, () => {
+      const release = world.interventions.holdNext('person', 'event_trigger', () =>
+        world.time.at(arrivesMs, release),
+      );
+      ask(world, query, event);
+    });
+  };
   for (let index = 0; index < 4; index++) {
     const atMs = random.between(beginMs, endMs);
-    // In the same millisecond as a due moment, too.
-    const exactMs = random.chance(0.3) ? Math.ceil(atMs / 1_000) * 1_000 : atMs;
-    world.time.at(exactMs, () => ask(world, query, random.pick(events)));
+    const event = random.pick(events);
+    if (random.chance(0.5)) world.time.at(atMs, () => ask(world, query, event));
+    else askAt(Math.ceil(atMs / 1_000) * 1_000, event);
   }
   if (random.chance(0.4)) {
     const pausedMs = random.between(beginMs, endMs - 5_000);
