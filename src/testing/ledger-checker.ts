@@ -283,7 +283,7 @@ function checkJournal(check: LedgerCheck, tell: Tell): { repeated: number; forgo
   const overlapping = new Map(check.events.map((one) => [keyOf(one), one.mayOverlap]));
   for (const [key, entries] of grouped(check.journal, keyOf)) {
     for (const ofOne of grouped(entries, occurrenceOf).values()) checkOrder(ofOne, tell);
-    checkAlone(entries, overlapping.get(key) ?? false, tell);
+    checkAlone(entries, overlapping.get(key) ?? true, tell); // a failover may have forgotten the event itself
   }
   const byToken = grouped(check.journal, ({ token }) => token);
   const runs = new Map(check.runs.map((run) => [run.token, run]));
