@@ -7,10 +7,9 @@
  * its promise and is waited for. Hence nothing of one event is left over when the next begins.
  */
 import { setImmediate as macrotask } from 'node:timers/promises';
+import { DueQueue } from '../../support/due-queue.ts';
 
 interface PlannedEvent {
-  readonly atMs: number;
-  readonly order: number;
   run: (() => void | Promise<void>) | undefined;
 }
 
@@ -23,60 +22,27 @@ export interface VirtualTime {
 }
 
 export function virtualTime(): VirtualTime {
-  const heap: PlannedEvent[] = [];
+  const queue = new DueQueue<PlannedEvent>();
   let now = 0;
-  let planned = 0;
   return {
     nowMs: () => now,
     at(moment, run) {
-      const event: PlannedEvent = { atMs: Math.max(now, moment), order: planned++, run };
-      push(heap, event);
+      const event: PlannedEvent = { run };
+      queue.push(Math.max(now, moment), event);
       return () => {
         event.run = undefined;
       };
     },
     async runUntil(endMs, afterEach) {
       await macrotask();
-      for (let next = heap[0]; next && next.atMs <= endMs; next = heap[0]) {
-        pop(heap);
-        if (!next.run) continue;
+      for (let next = queue.pop(endMs); next; next = queue.pop(endMs)) {
+        if (!next.item.run) continue;
         now = next.atMs;
-        await next.run();
+        await next.item.run();
         await macrotask();
         afterEach?.();
       }
       now = endMs;
     },
   };
-}
-
-const isBefore = (one: PlannedEvent, other: PlannedEvent): boolean =>
-  one.atMs < other.atMs || (one.atMs === other.atMs && one.order < other.order);
-
-function push(heap: PlannedEvent[], event: PlannedEvent): void {
-  let index = heap.length;
-  heap.push(event);
-  while (index > 0) {
-    const parent = (index - 1) >> 1;
-    const above = heap[parent];
-    if (!above || !isBefore(event, above)) break;
-    heap[index] = above;
-    index = parent;
-  }
-  heap[index] = event;
-}
-
-function pop(heap: PlannedEvent[]): void {
-  const last = heap.pop();
-  if (!last || heap.length === 0) return;
-  let index = 0;
-  for (;;) {
-    const left = heap[2 * index + 1];
-    const right = heap[2 * index + 2];
-    const smaller = right && left && isBefore(right, left) ? right : left;
-    if (!smaller || !isBefore(smaller, last)) break;
-    heap[index] = smaller;
-    index = smaller === left ? 2 * index + 1 : 2 * index + 2;
-  }
-  heap[index] = last;
 }
