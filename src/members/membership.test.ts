@@ -325,8 +325,10 @@ describe('members on a real arbiter whose clock is set by hand', () => {
       await listener.close();
       await arbiter.close();
     });
-    const member = joined(await request('shop-1', 'agent-a'));
     await connected.promise;
+    const member = joined(await request('shop-1', 'agent-a'));
+    while (told.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    told.length = 0; // it was told that somebody joined
     await arbiter.query(`update holdfast.member set maintenance = '{disk}'`);
     await arbiter.query(
       `insert into holdfast.revision (document, digest, author, message) values ('{}', '', '', '')`,
