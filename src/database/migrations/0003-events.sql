@@ -606,7 +606,10 @@ language sql stable as $$
   from (select o.*, row_number() over (partition by o.event order by o.not_before) as rank
     from holdfast.occurrence o join holdfast.event e on e.name = o.event
     where o.state = 'waiting' and o.held is null and o.not_before <= holdfast.now() and o.place in ('', p_instance)
-      and not e.retired and (e.paused_at is null or o.cause = 'manual')) w
+      and not e.retired and (e.paused_at is null or o.cause = 'manual')
+      -- as a claim of it would be judged; else it would be asked for again and again
+      and (e.definition ->> 'overlap' = 'allow' or not exists (select from holdfast.occurrence x
+        where x.event = o.event and x.place = o.place and x.state = 'running'))) w
   where w.rank <= 20 -- an event that nobody can take now must not hide the others
   order by w.not_before limit p_limit
 $$;
