@@ -199,6 +199,7 @@ export class EventManager {
     for (const { definition, order } of this.#runs.list()) {
       const { on, run } = definition.settings;
       if (definition.place !== '' || on.kind === 'designated' || run?.kind === 'gate') continue;
+      if (definition.settings.lost.reruns === 0) continue; // it must not be begun a second time
       const [to] = rendezvousOrder(order.occurrence, others);
       if (to !== undefined) this.#runs.abort(String(order.token), { kind: 'handed over', to });
     }

@@ -291,6 +291,7 @@ const brokenParts: Record<string, BrokenParts> = {
   },
   'a manager that goes on when its lease is over': {
     promise: /^P[14]/,
+    faultKinds: ['one agent partitioned', 'one agent hears no answers', 'arbiter frozen'],
     parts: { manager: (options) => new ManagerThatGoesOnWithoutLease(options) },
   },
   'a manager that does not compare its runs with those of the heartbeat': {
