@@ -34,17 +34,18 @@ export const isIdempotent = (method: string): boolean => idempotentMethods.has(m
 
 export interface RequestFate {
   readonly phase: RequestPhase;
-  readonly method: string;
+  /** Its method is idempotent, or whoever runs the application said that this request is. */
+  readonly repeatable: boolean;
   /** All body bytes that were taken from the client so far are still in memory; true for a request without body. */
   readonly bodyHeld: boolean;
 }
 
-export function mayReplay({ phase, method, bodyHeld }: RequestFate): boolean {
+export function mayReplay({ phase, repeatable, bodyHeld }: RequestFate): boolean {
   switch (rules[phase]) {
     case 'always':
       return true;
     case 'ifRepeatable':
-      return isIdempotent(method) && bodyHeld;
+      return repeatable && bodyHeld;
     case 'never':
       return false;
   }

@@ -1,98 +1,129 @@
-import http from 'node:http';
-import { assumedHealthy, type HealthState, isInDoubt, observeHealth } from '../../protocol/health.ts';
 import { type InstanceState, keepsItsUsers } from '../../protocol/instance-state.ts';
-import type { RoutedInstance } from '../../protocol/routing-table.ts';
-import type { EngineSettings, InstanceTraffic } from '../engine.ts';
-import { HealthCheck } from './health-check.ts';
+import { type InstanceTraffic, latencyBucketsMs } from '../engine.ts';
+import type { EngineSettings } from '../options.ts';
+import { Census } from './census.ts';
+import type { Candidate } from './choice.ts';
+import { Upstream } from './upstream.ts';
 
-/**
- * One instance at one address, as this balancer knows it: what its agent says, what our own checks say, its
- * connections and its counters. Two numbers tell a request that failed here whether it may come back:
- * `lifeSigns` rises whenever the instance was seen alive, `births` only when it came back after having been away.
- */
-export interface BackendEvents {
-  /** Our own checks changed their verdict, or saw the instance alive: whoever waits should look again. */
-  news(): void;
-}
-
-/** Shorter than the 5 s after which a Node.js server closes an idle connection: ours closes first. */
-const poolIdleMs = 3_500;
-
-export class Backend {
+/** What is known of one instance: where it is, what its agent says, what our own checks say. Plain data. */
+export interface InstanceView {
   readonly instance: string;
   readonly host: string;
   readonly port: number;
+  readonly state: InstanceState;
   readonly cookieValue: string;
-  /** Kept connections, for requests that can be repeated should such a connection turn out to be stale. */
-  readonly pool: http.Agent;
-  /** A new connection each time, so that a stale one never decides the fate of what cannot be repeated. */
-  readonly fresh: http.Agent;
-  lifeSigns = 0;
-  births = 0;
+  readonly healthy: boolean;
+  /**
+   * Two numbers tell a request that failed here whether it may come back: `lifeSigns` rises whenever the instance was
+   * seen alive, `births` only when it came back after having been away.
+   */
+  readonly births: number;
+  readonly lifeSigns: number;
+  readonly ejections: number;
+}
+
+/** Shorter than the 5 s after which a Node.js server closes an idle connection: ours closes first. */
+const poolIdleMs = 4_000;
+/** Of what the instance says itself, this much is left for the way there. */
+const idleReserveMs = 1_000;
+const mostIdleUpstreams = 256;
+/** The share of new users with which a recovering instance begins. */
+const coldestWarmth = 0.1;
+/** So often half of the assigned users are forgotten: they count less the longer they are here. */
+const fadeEveryMs = 10_000;
+/** Of the newest latency in the moving average. */
+const latencyShare = 0.1;
+
+/** One instance as the data path of one process sees it: its view, its connections and its counters. */
+export class Backend implements Candidate {
+  view: InstanceView;
   inFlight = 0;
+  connections = 0;
   requests = 0;
   replayed = 0;
   failed = 0;
-  #state: InstanceState;
-  #health: HealthState = assumedHealthy;
-  #lastUsedMs: number;
+  unknown = 0;
+  latencyMs = 0;
+  /** New users of late; halved from time to time. */
+  assigned = 0;
+  readonly responses: [number, number, number, number, number] = [0, 0, 0, 0, 0];
+  readonly latencyCounts: number[] = new Array<number>(latencyBucketsMs.length + 1).fill(0);
+  latencySumMs = 0;
+  readonly weight: number;
+  readonly census: Census;
   readonly #settings: EngineSettings;
-  readonly #events: BackendEvents;
-  readonly #check: HealthCheck;
+  readonly #onRoom: () => void;
+  readonly #idle: Upstream[] = [];
+  #warmSinceMs: number;
+  #lastUsedMs: number;
+  #fadedMs: number;
+  /** When it was first seen draining; undefined while it is not. */
+  #drainingSinceMs: number | undefined;
+  isRetired = false;
 
-  constructor(routed: RoutedInstance, cookieValue: string, settings: EngineSettings, events: BackendEvents) {
-    this.instance = routed.instance;
-    this.host = routed.host;
-    this.port = routed.port;
-    this.cookieValue = cookieValue;
-    this.#state = routed.state;
+  constructor(view: InstanceView, settings: EngineSettings, onRoom: () => void, isWarm: boolean) {
+    const nowMs = settings.nowMs();
+    this.view = view;
     this.#settings = settings;
-    this.#events = events;
-    this.#lastUsedMs = settings.nowMs();
-    this.pool = new http.Agent({
-      keepAlive: true,
-      timeout: poolIdleMs,
-      maxFreeSockets: 64,
-      scheduling: 'lifo',
-    });
-    this.fresh = new http.Agent({ keepAlive: false });
-    this.#check = new HealthCheck(routed, settings.health, (ok, reason) => this.#observe(ok, reason));
-    if (keepsItsUsers(routed.state)) this.#check.start();
+    this.#onRoom = onRoom;
+    this.weight = settings.weights[view.instance] ?? 1;
+    this.census = new Census(settings.drain.idleMs, nowMs);
+    this.#lastUsedMs = nowMs;
+    this.#fadedMs = nowMs;
+    this.#warmSinceMs = isWarm ? Number.NEGATIVE_INFINITY : nowMs;
+    if (view.state === 'draining') this.#drainingSinceMs = nowMs;
   }
 
   get state(): InstanceState {
-    return this.#state;
+    return this.view.state;
   }
 
   get healthy(): boolean {
-    return this.#health.verdict === 'healthy';
+    return this.view.healthy;
+  }
+
+  get warmth(): number {
+    const { slowStartMs, nowMs } = this.#settings;
+    const passedMs = nowMs() - this.#warmSinceMs;
+    return passedMs >= slowStartMs ? 1 : Math.max(coldestWarmth, passedMs / slowStartMs);
   }
 
   /** Can it be counted on that a request waiting here will be answered? */
   get isGone(): boolean {
-    return this.#state === 'down' || this.#state === 'lost' || (keepsItsUsers(this.#state) && !this.healthy);
+    const { state, healthy } = this.view;
+    return this.isRetired || state === 'down' || state === 'lost' || (keepsItsUsers(state) && !healthy);
   }
 
-  /** The agent's word. One who says `up` after having been away is believed, until our own checks say otherwise. */
-  setState(state: InstanceState): void {
-    const wasRoutable = keepsItsUsers(this.#state);
-    this.#state = state;
-    if (keepsItsUsers(state) && !wasRoutable) {
-      const wasHealthy = this.healthy;
-      this.#health = assumedHealthy;
-      this.births++;
-      this.lifeSigns++;
-      this.#check.start();
-      if (!wasHealthy) this.#settings.onInstanceHealth(this.instance, true);
-    } else if (!keepsItsUsers(state) && wasRoutable) {
-      this.#check.stop();
-      this.dropIdleConnections();
-    }
+  /** Healthy, and there for its users. */
+  get isReady(): boolean {
+    return this.view.healthy && keepsItsUsers(this.view.state);
   }
 
-  /** Traffic saw something odd here. */
-  suspect(): void {
-    this.#check.checkNow();
+  get isFull(): boolean {
+    return this.inFlight >= this.#settings.limits.requestsPerInstance;
+  }
+
+  /** News of the instance. It begins to warm up anew when it comes back. */
+  see(view: InstanceView): void {
+    const wasReady = this.isReady;
+    if (view.births !== this.view.births) this.#warmSinceMs = this.#settings.nowMs();
+    this.view = view;
+    if (view.state !== 'draining') this.#drainingSinceMs = undefined;
+    else this.#drainingSinceMs ??= this.#settings.nowMs();
+    if (wasReady && !this.isReady) this.dropIdle();
+  }
+
+  /** While it drains: how long it will keep its users; otherwise for ever. */
+  get drainRemainingMs(): number {
+    if (this.#drainingSinceMs === undefined) return Number.POSITIVE_INFINITY;
+    return this.#drainingSinceMs + this.#settings.drain.deadlineMs - this.#settings.nowMs();
+  }
+
+  /** May this user stay here? While it drains, only until the deadline, and only who was here lately. */
+  keeps(user: string): boolean {
+    if (this.#drainingSinceMs === undefined) return true;
+    if (this.drainRemainingMs <= 0) return false;
+    return user === '' || this.census.has(user, this.#settings.nowMs());
   }
 
   began(): void {
@@ -104,42 +135,88 @@ export class Backend {
   ended(): void {
     this.inFlight--;
     this.#lastUsedMs = this.#settings.nowMs();
+    this.#onRoom();
+  }
+
+  /** The first byte of a response came so long after the request was sent. */
+  answered(status: number, tookMs: number): void {
+    const group = Math.floor(status / 100) - 1;
+    if (group >= 0 && group < 5) this.responses[group as 0 | 1 | 2 | 3 | 4]++;
+    let bucket = 0;
+    while (bucket < latencyBucketsMs.length && tookMs > (latencyBucketsMs[bucket] as number)) bucket++;
+    this.latencyCounts[bucket] = (this.latencyCounts[bucket] as number) + 1;
+    this.latencySumMs += tookMs;
+    this.latencyMs += (tookMs - this.latencyMs) * latencyShare;
+  }
+
+  /** A kept connection, or a new one; `fresh` takes a new one in any case. */
+  connect(fresh: boolean, proxyHeader: Buffer | undefined): Upstream {
+    if (!fresh && proxyHeader === undefined) {
+      const nowMs = this.#settings.nowMs();
+      for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
+        if (nowMs < kept.usableUntilMs && kept.isUsable) return kept;
+        kept.destroy();
+      }
+    }
+    return new Upstream(this, proxyHeader);
+  }
+
+  /** A connection whose response is complete. `keepAliveMs`: how long the instance says that it keeps it; 0: nothing. */
+  keep(upstream: Upstream, keepAliveMs: number): void {
+    const idleMs = keepAliveMs > 0 ? keepAliveMs - idleReserveMs : poolIdleMs;
+    const isWanted = this.#idle.length < mostIdleUpstreams && !this.isGone && idleMs > 0;
+    if (!isWanted) {
+      upstream.destroy();
+      return;
+    }
+    upstream.usableUntilMs = this.#settings.nowMs() + idleMs;
+    this.#idle.push(upstream);
+  }
+
+  /** Called regularly: closes what has been idle for too long, and lets old assignments fade. */
+  tick(nowMs: number): void {
+    if (nowMs - this.#fadedMs >= fadeEveryMs) {
+      this.#fadedMs = nowMs;
+      this.assigned /= 2;
+    }
+    while (this.#idle.length > 0 && (this.#idle[0] as Upstream).usableUntilMs <= nowMs)
+      this.#idle.shift()?.destroy();
+  }
+
+  forgetIdle(upstream: Upstream): void {
+    const index = this.#idle.indexOf(upstream);
+    if (index >= 0) this.#idle.splice(index, 1);
+  }
+
+  dropIdle(): void {
+    for (const upstream of this.#idle.splice(0)) upstream.destroy();
   }
 
   /** No longer in the table. Requests under way keep their connections. */
   retire(): void {
-    this.#check.stop();
-    this.dropIdleConnections();
-  }
-
-  /** `Agent.destroy` would also cut the connections that are at work. */
-  dropIdleConnections(): void {
-    for (const sockets of Object.values(this.pool.freeSockets)) {
-      for (const socket of sockets ?? []) socket.destroy();
-    }
+    this.isRetired = true;
+    this.dropIdle();
   }
 
   traffic(): InstanceTraffic {
-    const { instance, healthy, inFlight, replayed, failed, requests } = this;
-    const idleMs = inFlight > 0 ? 0 : Math.max(0, this.#settings.nowMs() - this.#lastUsedMs);
-    return { instance, healthy, inFlight, idleMs, replayed, failed, requests };
-  }
-
-  #observe(ok: boolean, reason: string): { inDoubt: boolean } {
-    const before = this.#health.verdict;
-    this.#health = observeHealth(this.#health, ok, this.#settings.health);
-    const { instance, healthy } = this;
-    const changed = before !== this.#health.verdict;
-    if (ok) this.lifeSigns++;
-    if (changed && healthy) this.births++;
-    if (changed && !healthy) {
-      this.dropIdleConnections();
-      this.#settings.log.warn({ instance, reason }, 'the instance does not answer health checks');
-    } else if (changed) {
-      this.#settings.log.info({ instance }, 'the instance answers health checks again');
-    }
-    if (changed) this.#settings.onInstanceHealth(instance, healthy);
-    if (changed || ok) this.#events.news();
-    return { inDoubt: isInDoubt(this.#health) };
+    const nowMs = this.#settings.nowMs();
+    const { requests, replayed, failed, unknown, inFlight, connections, warmth } = this;
+    const isSticky = this.#settings.sticky.kind === 'cookie' || this.#settings.sticky.kind === 'application';
+    return {
+      instance: this.view.instance,
+      healthy: this.view.healthy,
+      inFlight,
+      connections,
+      idleMs: inFlight > 0 ? 0 : Math.max(0, nowMs - this.#lastUsedMs),
+      users: isSticky ? this.census.count(nowMs) : null,
+      requests,
+      responses: [...this.responses],
+      replayed,
+      failed,
+      unknown,
+      ejections: this.view.ejections,
+      latency: { counts: [...this.latencyCounts], sumMs: this.latencySumMs },
+      warmth,
+    };
   }
 }

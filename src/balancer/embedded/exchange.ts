@@ -1,14 +1,11 @@
-import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
-import { withoutHopByHop } from '../../protocol/forwarded.ts';
-import { isIdempotent, mayReplay } from '../../protocol/replay.ts';
-import type { EngineSettings } from '../engine.ts';
-import { stickySetCookie } from '../sticky.ts';
-import { Attempt, type AttemptFailure } from './attempt.ts';
+import { isIdempotent, mayReplay, type RequestPhase } from '../../protocol/replay.ts';
+import type { ResponseHead } from '../http1/response-head.ts';
+import type { StoredResponse } from '../idempotency.ts';
 import type { Backend } from './backend.ts';
-import type { Downstream } from './downstream.ts';
-import type { HeldBody } from './held-body.ts';
+import type { DataPath } from './data-path.ts';
+import type { Front } from './front.ts';
 import {
+  allBusy,
   badResponse,
   bodyNotHeld,
   bodyTooLarge,
@@ -18,341 +15,554 @@ import {
   noInstance,
   noResponse,
   type Refusal,
+  underMaintenance,
 } from './refusal.ts';
-import type { OutgoingRequest } from './request-head.ts';
-import type { Roster } from './roster.ts';
+import { RequestBody } from './request-body.ts';
+import type { RequestFacts } from './request-facts.ts';
+import { ResponseRelay } from './response-relay.ts';
+import type { Upstream } from './upstream.ts';
 
 /**
- * One request from a client, from its arrival to its answer: it is given to an instance, and as long as P7 allows to
- * the next one when that fails. With nobody to give it to it waits a while, because the usual reason is that an
- * instance is just coming back.
+ * One request on its way through the balancer: to whom it is given, what happens when that instance dies, and what the
+ * client gets in the end. Exactly one answer leaves each exchange: the response of an instance, or a refusal of ours,
+ * or the connection breaks because a response broke. The rules of replay are those of protocol/replay.ts (P7). An
+ * HTTP/1.1 connection has one exchange for all its requests, one after the other; nothing is allocated for a request.
  */
-export interface ExchangeContext {
-  readonly roster: Roster;
-  readonly settings: EngineSettings;
-  /** Waiting for an instance. */
-  readonly held: Set<Exchange>;
-  /** Given to an instance, no response yet. */
-  readonly waiting: Set<Exchange>;
-  /** Joined to an instance for good. */
-  readonly tunnels: Set<Exchange>;
-}
+type State =
+  | 'idle'
+  /** Taken, and about to be given to somebody. */
+  | 'begun'
+  /** Asked whether its Idempotency-Key was used before. */
+  | 'claiming'
+  /** Waits for an instance. */
+  | 'held'
+  /** Given to an instance; no final response yet. */
+  | 'sent'
+  | 'responding'
+  | 'tunnel';
 
-export interface ExchangeRequest {
-  readonly outgoing: OutgoingRequest;
-  /** Undefined for a request without one. */
-  readonly body: HeldBody | undefined;
-  readonly expectsContinue: boolean;
-}
-
-/** How a backend failed this request, and what it had been through by then. */
 interface Setback {
   readonly sent: boolean;
   readonly births: number;
   readonly lifeSigns: number;
 }
 
-/** A request that kills whatever it meets must not be carried through the whole cluster. */
-const maxSends = 3;
+/** A request that broke so many instances is not carried to the next. */
+const mostSends = 3;
+/** Many older servers never say 100; after this long the body is sent regardless (RFC 9110, section 10.1.1). */
+const continueWaitMs = 1_000;
+/** A silence of this length makes the balancer look whether the instance is still there. */
+const suspiciousMs = 100;
+/** A response that stands still for so long on an instance that is gone is not waited for. */
+const goneResponseMs = 5_000;
+/** Before this much time has passed, the rate of a body says nothing. */
+const rateGraceMs = 10_000;
 
 export class Exchange {
-  readonly #context: ExchangeContext;
-  readonly #downstream: Downstream;
-  readonly #request: ExchangeRequest;
-  readonly #idempotent: boolean;
-  readonly #setbacks = new Map<Backend, Setback>();
-  #attempt: Attempt | undefined;
-  /** The backend that has the request and has not been told that it ended. */
+  readonly path: DataPath;
+  readonly front: Front;
+  readonly facts: RequestFacts;
+  readonly body: RequestBody = new RequestBody();
+  readonly #relay: ResponseRelay;
+  state: State = 'idle';
+  startedMs = 0;
+  /** The latest instance that it was given to. */
+  backend: Backend | undefined;
+  /** The same, as long as it works on it. */
   #charged: Backend | undefined;
-  #sends = 0;
-  #heldSinceMs: number | undefined;
+  #upstream: Upstream | undefined;
+  #repeatable = false;
+  #sentMs = 0;
+  #connectedMs = 0;
+  #awaitsContinue = false;
   #suspected = false;
-  #isOver = false;
+  #heldSinceMs = 0;
+  #sends = 0;
+  #setbacks: Map<Backend, Setback> | undefined;
+  #tunnelLeadMs = -1;
+  #clientBlockedSinceMs = 0;
+  /** Takes the payload of the response as it passes. */
+  recorder: { take(bytes: Buffer, from: number, to: number): void } | undefined;
+  /** How often it was given to an instance. */
+  attempts = 0;
 
-  constructor(context: ExchangeContext, downstream: Downstream, request: ExchangeRequest) {
-    this.#context = context;
-    this.#downstream = downstream;
-    this.#request = request;
-    this.#idempotent = isIdempotent(request.outgoing.method);
-    downstream.onGone(() => this.#clientGone());
+  constructor(path: DataPath, front: Front, facts: RequestFacts) {
+    this.path = path;
+    this.front = front;
+    this.facts = facts;
+    this.#relay = new ResponseRelay(this);
   }
 
-  get isOver(): boolean {
-    return this.#isOver;
+  get isIdle(): boolean {
+    return this.state === 'idle';
   }
 
-  get hasStartedResponse(): boolean {
-    return this.#downstream.hasStarted;
+  get hasResponded(): boolean {
+    return this.state === 'responding' || this.state === 'tunnel';
   }
 
-  get isReceiving(): boolean {
-    return this.#request.body !== undefined && !this.#request.body.isComplete;
+  /** The facts are there: the request may go. What of the body came with the head is given right after. */
+  begin(): void {
+    const { facts, path } = this;
+    const { limits, nowMs } = path.settings;
+    this.startedMs = nowMs();
+    this.state = 'begun';
+    this.#repeatable = facts.route?.repeatable === true || isIdempotent(facts.method);
+    this.attempts = 0;
+    this.backend = undefined;
+    this.#sends = 0;
+    this.#heldSinceMs = 0;
+    if (this.#setbacks !== undefined) this.#setbacks = undefined;
+    this.body.reset(facts.hasBody, this.#repeatable ? limits.replayBodyBytes : 0, this.startedMs);
+    if (facts.contentLength > this.#bodyLimit) this.refuse(bodyTooLarge, true);
+    else if (path.idempotency?.concerns(this)) this.state = 'claiming';
+    else this.giveToNext();
   }
 
-  start(): void {
-    this.#giveToNext();
+  get #bodyLimit(): number {
+    return this.facts.route?.bodyBytes ?? this.path.settings.limits.bodyBytes;
   }
 
-  /** There is news of the instances: whoever waits looks again. */
+  /** A piece of the request's body, framed as it goes over the wire. */
+  takeBody(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    if (this.state === 'idle') return; // answered already; the rest is of no use to anybody
+    const goesOn = this.body.take(bytes, from, to, owned, this.path.settings.nowMs());
+    if (this.body.takenBytes > this.#bodyLimit) this.refuse(bodyTooLarge, true);
+    else if (!goesOn && this.state !== 'claiming') this.front.pauseBody();
+  }
+
+  bodyEnded(): void {
+    this.body.complete(this.path.settings.nowMs());
+    if (this.state === 'claiming') this.path.idempotency?.bodyEnded(this);
+  }
+
+  /** The client went away. */
+  clientGone(): void {
+    if (this.state === 'idle') return;
+    this.#end('client gone');
+  }
+
+  /** The instances have changed: whoever waits looks again. */
   reconsider(): void {
-    if (this.#context.held.delete(this)) this.#giveToNext();
-    else if (this.#context.waiting.has(this)) this.#leaveLostBackend();
-    else if (this.#context.tunnels.has(this)) this.#cutLostTunnel();
+    if (this.state === 'held') this.giveToNext();
+    else if (this.state === 'sent') this.#leaveLostBackend();
+    else if (this.state === 'tunnel') this.#cutLostTunnel();
   }
 
-  /** Called regularly; every limit on time is looked at here, so that requests need no timers of their own. */
-  tick(nowMs: number): void {
-    const { settings, held } = this.#context;
-    if (held.has(this)) {
-      if (nowMs - (this.#heldSinceMs ?? nowMs) >= settings.limits.holdMs) this.refuse(noInstance);
-      return;
-    }
-    const attempt = this.#attempt;
-    if (attempt === undefined) return;
-    attempt.tick(nowMs);
-    if (attempt.connectedMs === undefined) {
-      if (nowMs - attempt.startedMs < settings.limits.connectTimeoutMs) return;
-      attempt.abandon();
-      this.#failed(attempt, { phase: 'notConnected', code: 'CONNECT_TIMEOUT', invalidResponse: false });
-      return;
-    }
-    this.#watchSilence(attempt, nowMs, attempt.connectedMs);
-  }
-
-  /** Ends the exchange with an error of ours. */
-  refuse(refusal: Refusal, close = false): void {
-    if (this.#isOver) return;
-    this.#end();
-    this.#request.body?.discard();
-    this.#downstream.refuse(refusal, close);
-  }
-
-  /** Ends the exchange without a word. */
-  cut(): void {
-    this.#end();
-    this.#downstream.destroy();
-  }
-
-  bodyTooLarge(): void {
-    this.refuse(bodyTooLarge, true);
-  }
-
-  #giveToNext(): void {
-    if (this.#isOver) return;
-    if (this.#sends >= maxSends) {
+  giveToNext(): void {
+    if (this.#sends >= mostSends) {
       this.refuse(everyInstanceBroke);
       return;
     }
-    const { roster } = this.#context;
-    const backend = roster.choose(this.#request.outgoing.stickyValues, (other) => this.#isExcluded(other));
-    if (backend === undefined) this.#hold();
-    else this.#send(backend, !this.#idempotent);
+    const backend = this.path.roster.choose(this.facts, this.#isExcluded);
+    if (backend === undefined || backend.isFull) this.#hold(backend !== undefined);
+    else this.#send(backend, !this.#repeatable);
   }
 
   /**
    * Never the instance that just failed, unless things have changed since: one that took no connection may be asked
    * again once it was seen alive, one that broke off must have been away and come back.
    */
-  #isExcluded(backend: Backend): boolean {
-    const setback = this.#setbacks.get(backend);
+  readonly #isExcluded = (backend: Backend): boolean => {
+    const setback = this.#setbacks?.get(backend);
     if (setback === undefined) return false;
-    return setback.sent ? setback.births === backend.births : setback.lifeSigns === backend.lifeSigns;
-  }
+    const { births, lifeSigns } = backend.view;
+    return setback.sent ? setback.births === births : setback.lifeSigns === lifeSigns;
+  };
 
-  #hold(): void {
-    const { held, settings, roster } = this.#context;
-    const routable = roster.routable();
-    const allBroke = routable.every((backend) => {
-      const setback = this.#setbacks.get(backend);
-      return setback?.sent === true && this.#isExcluded(backend) && setback.lifeSigns !== backend.lifeSigns;
-    });
-    if (routable.length > 0 && allBroke) {
+  #hold(isBusy: boolean): void {
+    const { path } = this;
+    if (path.roster.isUnderMaintenance) {
+      this.refuse(underMaintenance);
+      return;
+    }
+    if (this.#hasBrokenAll()) {
       // All of them were seen alive after they had broken off: it is the request, and waiting will not help.
       this.refuse(everyInstanceBroke);
       return;
     }
-    if (this.#heldSinceMs === undefined && held.size >= settings.limits.heldRequests) {
-      this.refuse(noInstance);
-      return;
+    if (this.state !== 'held') {
+      if (path.held.size >= path.settings.limits.heldRequests) {
+        this.refuse(isBusy ? allBusy : noInstance);
+        return;
+      }
+      this.state = 'held';
+      path.held.add(this);
     }
-    this.#heldSinceMs ??= settings.nowMs();
-    held.add(this);
+    this.#heldSinceMs ||= path.settings.nowMs();
+  }
+
+  #hasBrokenAll(): boolean {
+    const routable = this.path.roster.routable();
+    return (
+      routable.length > 0 &&
+      routable.every((backend) => {
+        const setback = this.#setbacks?.get(backend);
+        const wasSeen = setback?.sent === true && setback.lifeSigns !== backend.view.lifeSigns;
+        return wasSeen && this.#isExcluded(backend);
+      })
+    );
   }
 
   #send(backend: Backend, fresh: boolean): void {
-    const { waiting, settings } = this.#context;
-    const { outgoing, body } = this.#request;
-    const expectsContinue = this.#request.expectsContinue && body?.hasBegun === false;
+    const { facts, body, path } = this;
+    if (this.state === 'held') path.held.delete(this);
+    const upstream = backend.connect(fresh, path.proxyHeaderFor(facts));
     backend.began();
+    upstream.exchange = this;
+    this.state = 'sent';
+    this.backend = backend;
     this.#charged = backend;
+    this.#upstream = upstream;
     this.#suspected = false;
-    let attempt: Attempt;
-    const headers = expectsContinue ? [...outgoing.headers, 'Expect', '100-continue'] : [...outgoing.headers];
-    try {
-      attempt = new Attempt(
-        backend,
-        { ...outgoing, headers, hasBody: body !== undefined, expectsContinue, fresh },
-        {
-          readyForBody: (sink, continued) => {
-            if (continued) this.#downstream.sendContinue();
-            body?.attach(sink);
-          },
-          responded: (response) => this.#responded(backend, response),
-          upgraded: (response, socket, head) => this.#upgraded(backend, response, socket, head),
-          failed: (failure) => this.#failed(attempt, failure),
-        },
-        settings.nowMs,
-      );
-    } catch {
-      // A character that the parser let in and the writer does not let out. Nothing was sent.
-      this.refuse({ status: 400, text: 'Bad request: it cannot be passed on as HTTP.' }, true);
+    this.#sentMs = path.settings.nowMs();
+    this.attempts++;
+    this.#relay.reset(facts.method);
+    if (!facts.hasBody) {
+      upstream.socket.write(`${facts.outgoing}\r\n`, 'latin1');
+      if (upstream.isConnected) this.#connectedMs = this.#sentMs;
       return;
     }
-    this.#attempt = attempt;
-    waiting.add(this);
+    this.#awaitsContinue = facts.expectsContinue && body.takenBytes === 0;
+    upstream.socket.cork();
+    upstream.socket.write(
+      this.#awaitsContinue ? `${facts.outgoing}Expect: 100-continue\r\n\r\n` : `${facts.outgoing}\r\n`,
+      'latin1',
+    );
+    if (upstream.isConnected) this.onConnected();
+    // What comes with the head in one packet leaves in one packet.
+    process.nextTick(uncork, upstream.socket);
   }
 
-  #failed(attempt: Attempt, failure: AttemptFailure): void {
-    const { backend } = attempt;
-    const { body, outgoing } = this.#request;
+  onConnected(): void {
+    this.#connectedMs = this.path.settings.nowMs();
+    if (this.facts.hasBody && !this.#awaitsContinue) this.#sendBody();
+  }
+
+  #sendBody(): void {
+    const upstream = this.#upstream;
+    if (upstream === undefined) return;
+    this.body.attach(upstream, this.path.settings.nowMs());
+    if (!this.body.awaitsInstance) this.front.resumeBody();
+  }
+
+  onUpstreamDrained(): void {
+    this.body.drained(this.path.settings.nowMs());
+    if (!this.body.isComplete || this.state === 'tunnel') this.front.resumeBody();
+  }
+
+  onClientDrained(): void {
+    this.#clientBlockedSinceMs = 0;
+    this.#upstream?.socket.resume();
+  }
+
+  onResponseBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    this.#relay.take(bytes, from, to, owned);
+    if (this.state === 'idle' || this.front.flush()) return;
+    this.#clientBlockedSinceMs ||= this.path.settings.nowMs();
+    this.#upstream?.socket.pause();
+  }
+
+  /** The instance says 100: it wants the body. */
+  onContinue(): void {
+    if (!this.#awaitsContinue) return;
+    this.#awaitsContinue = false;
+    this.front.interim(100, undefined, undefined);
+    this.#sendBody();
+  }
+
+  onInterim(head: ResponseHead, bytes: Buffer): void {
+    if (this.backend !== undefined) this.backend.responses[0]++;
+    this.front.interim(head.status, head, bytes);
+  }
+
+  /** The final head of the instance is there. */
+  onResponse(head: ResponseHead, bytes: Buffer): void {
+    const { backend, path } = this;
+    if (backend === undefined) return;
+    this.state = 'responding';
+    this.#awaitsContinue = false;
+    backend.answered(head.status, path.settings.nowMs() - this.#sentMs);
+    this.body.release();
+    const added = path.addedHeaders(this, backend, head, bytes);
+    path.idempotency?.responded(this, head, bytes);
+    this.front.respond(head, bytes, added);
+  }
+
+  /** 101: both sides agreed on another protocol. */
+  onUpgrade(head: ResponseHead, bytes: Buffer): boolean {
+    const { backend, path } = this;
+    if (backend === undefined || !this.facts.wantsTunnel) return false;
+    this.state = 'tunnel';
+    this.#tunnelLeadMs = -1;
+    backend.answered(head.status, path.settings.nowMs() - this.#sentMs);
+    if (this.#upstream) this.#upstream.buffer.owns = true;
+    this.front.tunnel(head, bytes, path.addedHeaders(this, backend, head, bytes));
+    return true;
+  }
+
+  /** What the client sends through the tunnel. Returns false when it should wait. */
+  sendThroughTunnel(bytes: Buffer): boolean {
+    return this.#upstream?.socket.write(bytes) ?? true;
+  }
+
+  /** Large bodies are read into buffers of their own, which can be handed on without a copy. */
+  expectsMore(): void {
+    if (this.#upstream) this.#upstream.buffer.owns = true;
+  }
+
+  /** Bytes of the current read are still waiting to be written. */
+  lent(): void {
+    this.#upstream?.buffer.lent();
+  }
+
+  /** The response is complete; `keepAliveMs` < 0: its connection cannot be used again. */
+  onResponseEnd(keepAliveMs: number): void {
+    const { front } = this;
+    this.path.idempotency?.ended(this);
+    const upstream = this.#upstream;
     this.#settle();
-    backend.suspect();
-    body?.detach();
-    const { code, phase } = failure;
-    const { method, target } = outgoing;
-    this.#context.settings.log.debug(
-      { instance: backend.instance, code, phase, method, target },
+    if (upstream !== undefined) {
+      upstream.exchange = undefined;
+      upstream.buffer.owns = false;
+      if (keepAliveMs < 0 || !this.body.isComplete || upstream.socket.writableLength > 0) upstream.destroy();
+      else {
+        upstream.isReused = true;
+        upstream.backend.keep(upstream, keepAliveMs);
+      }
+    }
+    this.path.ended(this, this.#relay.status, this.#relay.bodyBytes);
+    this.state = 'idle';
+    front.end();
+  }
+
+  /** What the instance sent is not HTTP. */
+  onInvalidResponse(): void {
+    const { backend } = this;
+    if (backend === undefined) return;
+    this.#countFailure(backend, !this.#repeatable);
+    if (this.state === 'sent') this.refuse(badResponse);
+    else this.#breakOff();
+  }
+
+  /** The connection to the instance is gone. */
+  onUpstreamEnded(how: string): void {
+    const { backend } = this;
+    if (this.#relay.endsWithConnection && how === 'ended') {
+      this.onResponseEnd(-1);
+      return;
+    }
+    if (this.state === 'sent') {
+      this.#failed(how);
+      return;
+    }
+    if (this.state === 'responding' && backend !== undefined) {
+      this.path.suspect(backend);
+      this.#countFailure(backend, false);
+    }
+    this.#breakOff();
+  }
+
+  /** Called regularly; every limit on time is looked at here, so that requests need no timers of their own. */
+  tick(nowMs: number): void {
+    const { limits } = this.path.settings;
+    switch (this.state) {
+      case 'held':
+        if (nowMs - this.#heldSinceMs >= limits.holdMs)
+          this.refuse(this.path.roster.isAnyRoutable ? allBusy : noInstance);
+        break;
+      case 'sent':
+        this.#tickSent(nowMs);
+        break;
+      case 'responding':
+        this.#tickResponding(nowMs);
+        break;
+      case 'tunnel':
+        this.#tickTunnel(nowMs);
+        break;
+    }
+  }
+
+  /** Ends the exchange with an answer of ours. */
+  refuse(refusal: Refusal, ends = false): void {
+    if (this.state === 'idle') return;
+    const closes = ends || !this.body.isComplete;
+    this.#end(refusal.text, refusal.status);
+    this.front.refuse(refusal, closes);
+  }
+
+  /** Answers with what the ledger of idempotency keys remembers. */
+  answer({ status, headers, body }: StoredResponse): void {
+    if (this.state !== 'claiming') return;
+    this.#end('stored response', status);
+    this.front.replay(status, headers, body);
+  }
+
+  /** Ends the exchange without a word. */
+  cut(): void {
+    if (this.state !== 'idle') this.#breakOff();
+  }
+
+  #tickSent(nowMs: number): void {
+    const upstream = this.#upstream;
+    if (upstream === undefined) return;
+    const { limits, responseTimeoutMs } = this.path.settings;
+    if (!upstream.isConnected) {
+      if (nowMs - this.#sentMs >= limits.connectTimeoutMs) this.#failed('CONNECT_TIMEOUT');
+      return;
+    }
+    if (this.#awaitsContinue) {
+      if (nowMs - this.#connectedMs >= continueWaitMs) this.onContinue();
+      return;
+    }
+    const { body } = this;
+    if (!body.awaitsInstance) {
+      if (this.#isBodyTooSlow(nowMs)) this.refuse(bodyTooSlow, true);
+      return;
+    }
+    const quietMs = nowMs - Math.max(this.#connectedMs, body.progressMs);
+    if (quietMs >= suspiciousMs && !this.#suspected) {
+      this.#suspected = true;
+      this.path.suspect(upstream.backend);
+    }
+    if (quietMs >= (this.facts.route?.responseTimeoutMs ?? responseTimeoutMs)) {
+      this.#countFailure(upstream.backend, !this.#repeatable);
+      this.refuse(noResponse(this.#repeatable));
+    }
+  }
+
+  #isBodyTooSlow(nowMs: number): boolean {
+    const { limits } = this.path.settings;
+    const { body } = this;
+    const ageMs = nowMs - this.startedMs;
+    const isSlow =
+      ageMs > rateGraceMs && body.takenBytes < ((ageMs - rateGraceMs) / 1_000) * limits.bodyBytesPerSecond;
+    return nowMs - body.progressMs >= limits.bodyIdleMs || ageMs >= limits.requestTimeoutMs || isSlow;
+  }
+
+  #tickResponding(nowMs: number): void {
+    const { limits } = this.path.settings;
+    if (this.#clientBlockedSinceMs > 0) {
+      if (nowMs - this.#clientBlockedSinceMs >= limits.readIdleMs) this.#breakOff();
+      return;
+    }
+    const isStuck = nowMs - this.#relay.lastByteMs >= goneResponseMs;
+    if (!isStuck || this.backend === undefined || !this.#hasBetterThan(this.backend)) return;
+    this.#countFailure(this.backend, false);
+    this.#breakOff();
+  }
+
+  #tickTunnel(nowMs: number): void {
+    const { settings } = this.path;
+    const { backend } = this;
+    if (backend === undefined) return;
+    if (nowMs - this.#relay.lastByteMs >= settings.limits.tunnelIdleMs) this.#breakOff();
+    const remainingMs = backend.drainRemainingMs;
+    if (remainingMs === Number.POSITIVE_INFINITY) return;
+    if (this.#tunnelLeadMs < 0) this.#tunnelLeadMs = settings.random() * settings.drain.jitterMs;
+    if (remainingMs <= this.#tunnelLeadMs) this.#breakOff();
+  }
+
+  /** Something moved in the tunnel, from the client's side. */
+  moved(): void {
+    this.#relay.lastByteMs = this.path.settings.nowMs();
+  }
+
+  #failed(code: string): void {
+    const upstream = this.#upstream;
+    if (upstream === undefined) return;
+    const { backend } = upstream;
+    const phase = this.#phase(upstream);
+    const { body, facts, path } = this;
+    upstream.destroy();
+    this.#settle();
+    path.suspect(backend);
+    body.detach();
+    this.front.pauseBody();
+    path.settings.log.debug(
+      { instance: backend.view.instance, code, phase, method: facts.method },
       'attempt failed',
     );
-    if (failure.invalidResponse) {
-      backend.failed++;
-      this.refuse(badResponse);
-    } else if (!mayReplay({ phase, method, bodyHeld: body?.isHeld ?? true })) {
-      backend.failed++;
-      this.refuse(this.#idempotent ? bodyNotHeld : fateUnknown);
-    } else if (phase === 'pooledClosed' && this.#context.roster.has(backend) && !backend.isGone) {
+    if (!mayReplay({ phase, repeatable: this.#repeatable, bodyHeld: body.isHeld })) {
+      this.#countFailure(backend, !this.#repeatable);
+      this.refuse(this.#repeatable ? bodyNotHeld : fateUnknown);
+    } else if (phase === 'pooledClosed' && path.roster.has(backend) && !backend.isGone) {
       // A kept connection that closed says nothing of the instance yet; a new one will.
       this.#send(backend, true);
     } else {
       this.#noteSetback(backend, phase !== 'notConnected');
-      this.#giveToNext();
+      this.giveToNext();
     }
   }
 
+  #phase(upstream: Upstream): RequestPhase {
+    if (!upstream.isConnected) return 'notConnected';
+    return upstream.isReused ? 'pooledClosed' : 'sent';
+  }
+
   #noteSetback(backend: Backend, sent: boolean): void {
-    const { births, lifeSigns } = backend;
+    const { births, lifeSigns } = backend.view;
     if (sent) this.#sends++;
+    this.#setbacks ??= new Map();
     this.#setbacks.set(backend, { sent, births, lifeSigns });
     backend.replayed++;
   }
 
+  #countFailure(backend: Backend, fateIsUnknown: boolean): void {
+    backend.failed++;
+    if (fateIsUnknown) backend.unknown++;
+  }
+
   /** The instance is down or gone while we wait for it: what may be repeated goes elsewhere at once. */
   #leaveLostBackend(): void {
-    const attempt = this.#attempt;
-    const { roster } = this.#context;
-    if (attempt === undefined) return;
-    const { backend } = attempt;
-    if (!backend.isGone && roster.has(backend)) return;
-    const { outgoing, body } = this.#request;
-    const phase = attempt.connectedMs === undefined ? 'notConnected' : 'sent';
-    if (!mayReplay({ phase, method: outgoing.method, bodyHeld: body?.isHeld ?? true })) return;
-    const excluded = (other: Backend) => other === backend || this.#isExcluded(other);
-    const other = roster.choose(outgoing.stickyValues, excluded);
-    if (!other?.healthy) return; // nobody better: the one we have may still answer
-    attempt.abandon();
+    const upstream = this.#upstream;
+    if (upstream === undefined) return;
+    const { backend } = upstream;
+    if (!this.#hasBetterThan(backend)) return; // nobody better: the one we have may still answer
+    const phase = upstream.isConnected ? 'sent' : 'notConnected';
+    if (!mayReplay({ phase, repeatable: this.#repeatable, bodyHeld: this.body.isHeld })) return;
+    upstream.destroy();
     this.#settle();
-    body?.detach();
+    this.body.detach();
+    this.front.pauseBody();
     this.#noteSetback(backend, phase === 'sent');
-    this.#send(other, !this.#idempotent);
+    this.giveToNext();
   }
 
   #cutLostTunnel(): void {
-    const backend = this.#charged;
-    const { roster } = this.#context;
-    if (backend === undefined || (!backend.isGone && roster.has(backend))) return;
     // Without anybody else to go to, a client that comes back would only be refused.
-    if (roster.choose([], (other) => other === backend)?.healthy) this.cut();
+    if (this.backend !== undefined && this.#hasBetterThan(this.backend)) this.#breakOff();
   }
 
-  #watchSilence(attempt: Attempt, nowMs: number, connectedMs: number): void {
-    const { settings } = this.#context;
-    const { body } = this.#request;
-    const quietMs = nowMs - Math.max(connectedMs, body?.progressMs ?? 0);
-    if (body !== undefined && !body.awaitsInstance && body.hasBegun) {
-      if (quietMs >= settings.limits.bodyIdleMs) this.refuse(bodyTooSlow, true);
-      return;
-    }
-    if (quietMs >= settings.health.timeoutMs && !this.#suspected) {
-      this.#suspected = true;
-      attempt.backend.suspect();
-    }
-    if (quietMs >= settings.responseTimeoutMs) {
-      attempt.backend.failed++;
-      this.refuse(noResponse(this.#idempotent));
-    }
+  /** Is this instance gone, and another one there? */
+  #hasBetterThan(backend: Backend): boolean {
+    return backend.isGone && this.path.roster.hasHealthyBeside(backend);
   }
 
-  #responded(backend: Backend, response: IncomingMessage): void {
-    this.#context.waiting.delete(this);
-    this.#request.body?.release();
-    response.once('error', () => {
-      if (this.#isOver) return; // the client went away, and we broke off
-      backend.failed++;
-      backend.suspect();
-    });
-    const done = () => {
-      this.#end();
-      this.#request.body?.discard();
-    };
-    try {
-      this.#downstream.respond(response, this.#responseHeaders(backend, response), done);
-    } catch {
-      backend.failed++;
-      this.refuse(badResponse);
-    }
+  /** The client sees its connection break. */
+  #breakOff(): void {
+    this.#end('broken off');
+    this.front.cut();
   }
 
-  #upgraded(backend: Backend, response: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const { waiting, tunnels } = this.#context;
-    waiting.delete(this);
-    if (this.#downstream.tunnel === undefined) {
-      socket.destroy();
-      backend.failed++;
-      this.refuse(badResponse);
-      return;
-    }
-    tunnels.add(this);
-    const headers = this.#responseHeaders(backend, response);
-    this.#downstream.tunnel(response, headers, { socket, head }, () => this.#end());
-  }
-
-  #responseHeaders(backend: Backend, response: IncomingMessage): string[] {
-    const headers = withoutHopByHop(response.rawHeaders);
-    const { stickyValues, secure } = this.#request.outgoing;
-    if (stickyValues.length !== 1 || stickyValues[0] !== backend.cookieValue) {
-      headers.push('Set-Cookie', stickySetCookie(this.#context.settings.sticky, backend.cookieValue, secure));
-    }
-    return headers;
-  }
-
-  #clientGone(): void {
-    this.#end();
-  }
-
-  /** The backend no longer works for this request, or not for us. */
+  /** The instance no longer works for this request, or not for us. */
   #settle(): void {
-    this.#context.waiting.delete(this);
-    this.#attempt = undefined;
+    this.#upstream = undefined;
+    this.#clientBlockedSinceMs = 0;
     this.#charged?.ended();
     this.#charged = undefined;
   }
 
-  #end(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#attempt?.abandon();
+  #end(why: string, status = 0): void {
+    const wasHeld = this.state === 'held';
+    if (wasHeld) this.path.held.delete(this);
+    this.path.idempotency?.abandoned(this);
+    this.#upstream?.destroy();
     this.#settle();
-    this.#context.held.delete(this);
-    this.#context.tunnels.delete(this);
+    this.path.ended(this, status || this.#relay.status, this.#relay.bodyBytes, why);
+    this.body.detach();
+    this.state = 'idle';
   }
 }
+
+const uncork = (socket: { uncork(): void }): void => socket.uncork();

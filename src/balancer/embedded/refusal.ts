@@ -1,28 +1,26 @@
-/** What a client is told when its request cannot be carried: a status and one sentence a person understands. */
+/** What a client is told when its request cannot be carried: a status and one sentence that a person understands. */
 export interface Refusal {
   readonly status: number;
   readonly text: string;
   readonly retryAfterS?: number;
 }
 
-export const statusTexts: Readonly<Record<number, string>> = {
-  400: 'Bad Request',
-  405: 'Method Not Allowed',
-  408: 'Request Timeout',
-  413: 'Content Too Large',
-  431: 'Request Header Fields Too Large',
-  501: 'Not Implemented',
-  502: 'Bad Gateway',
-  503: 'Service Unavailable',
-  504: 'Gateway Timeout',
-};
-
-export const badRequest = (reason: string): Refusal => ({ status: 400, text: `Bad request: ${reason}.` });
-
 export const noInstance: Refusal = {
   status: 503,
   text: 'No instance of the application can be reached at the moment. Try again in a second.',
   retryAfterS: 1,
+};
+
+export const allBusy: Refusal = {
+  status: 503,
+  text: 'All instances of the application are busy at the moment. Try again in a few seconds.',
+  retryAfterS: 2,
+};
+
+export const underMaintenance: Refusal = {
+  status: 503,
+  text: 'The application is under maintenance. Please come back in a little while.',
+  retryAfterS: 30,
 };
 
 export const everyInstanceBroke: Refusal = {
@@ -44,9 +42,9 @@ export const bodyNotHeld: Refusal = {
     'another instance. The request may safely be sent again.',
 };
 
-export const noResponse = (idempotent: boolean): Refusal => ({
+export const noResponse = (repeatable: boolean): Refusal => ({
   status: 504,
-  text: idempotent
+  text: repeatable
     ? 'The application did not answer in time. The request may safely be sent again.'
     : 'The application did not answer in time. The fate of the request is unknown: it may still be carried ' +
       'out. Check before trying again.',
@@ -64,26 +62,40 @@ export const bodyTooLarge: Refusal = {
 
 export const bodyTooSlow: Refusal = { status: 408, text: 'The rest of the request did not arrive in time.' };
 
-/** Name and value pairs for the refusal's head; the body is `refusalBody`. */
-export function refusalHeaders(refusal: Refusal, close: boolean): string[] {
-  const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Cache-Control', 'no-store'];
-  headers.push('Content-Length', String(Buffer.byteLength(refusalBody(refusal))));
-  if (refusal.retryAfterS !== undefined) headers.push('Retry-After', String(refusal.retryAfterS));
-  if (refusal.status === 405) headers.push('Allow', 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
-  if (close) headers.push('Connection', 'close');
-  return headers;
-}
+export const headTooSlow: Refusal = { status: 408, text: 'The request did not arrive in time.' };
 
-export const refusalBody = (refusal: Refusal): string => `${refusal.text}\n`;
+export const badChunks: Refusal = {
+  status: 400,
+  text: 'Bad request: the body is not validly chunked.',
+};
 
-/** The whole refusal as bytes, for a connection that has no response object. */
-export function rawRefusal(refusal: Refusal): string {
-  return `${rawHead(refusal.status, statusTexts[refusal.status] ?? '', refusalHeaders(refusal, true))}${refusalBody(refusal)}`;
-}
+export const notFound: Refusal = { status: 404, text: 'There is nothing at this address.' };
 
-/** Status line and headers as they go over the wire, in latin1. */
-export function rawHead(status: number, statusText: string, headers: readonly string[]): string {
-  let head = `HTTP/1.1 ${status} ${statusText}\r\n`;
-  for (let i = 0; i + 1 < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`;
-  return `${head}\r\n`;
-}
+export const keyUnavailable: Refusal = {
+  status: 503,
+  text: 'Whether this Idempotency-Key was used before cannot be found out at the moment. Try again in a second.',
+  retryAfterS: 1,
+};
+
+export const keyRunning: Refusal = {
+  status: 409,
+  text: 'A request with this Idempotency-Key is under way. Ask again for its result in a second.',
+  retryAfterS: 1,
+};
+
+export const keyUnknown: Refusal = {
+  status: 409,
+  text:
+    'The instance was lost while it worked on the request with this Idempotency-Key. Its fate is unknown. Check ' +
+    'before trying again under a new key.',
+};
+
+export const keyMismatch: Refusal = {
+  status: 422,
+  text: 'This Idempotency-Key was used for another request.',
+};
+
+export const badKey: Refusal = {
+  status: 400,
+  text: 'Bad request: the Idempotency-Key is empty or longer than 255 characters.',
+};

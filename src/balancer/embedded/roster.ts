@@ -1,49 +1,78 @@
-import { stickyValue } from '../../protocol/affinity.ts';
+import { rendezvous } from '../../protocol/affinity.ts';
 import { keepsItsUsers } from '../../protocol/instance-state.ts';
-import type { RoutingTable } from '../../protocol/routing-table.ts';
-import type { EngineSettings, InstanceTraffic } from '../engine.ts';
-import { Backend, type BackendEvents } from './backend.ts';
-import { chooseInstance } from './choice.ts';
+import type { InstanceTraffic } from '../engine.ts';
+import type { EngineSettings } from '../options.ts';
+import { Backend, type InstanceView } from './backend.ts';
+import { chooseInstance, openInstances, usableInstances } from './choice.ts';
+import type { RequestFacts } from './request-facts.ts';
+
+/** The value of the sticky cookie: who the instance is, and who of its users this is. */
+const valueLength = 22;
+
+const longestUser = 32;
+
+export const userOf = (sticky: string): string => sticky.slice(valueLength + 1);
+
+/** So many keys of users are remembered with their instance, because finding it takes a hash for each instance. */
+const mostRemembered = 10_000;
 
 /** The instances of the current routing table, and who of them serves a request. */
 export class Roster {
   readonly #settings: EngineSettings;
-  readonly #events: BackendEvents;
+  readonly #onRoom: () => void;
   #backends: Backend[] = [];
   #byCookieValue = new Map<string, Backend>();
-  #turn = 0;
+  /** For the ways to stick that are computed from the request: valid for the set of instances of the moment. */
+  #remembered = new Map<string, Backend>();
+  #rememberedFor = '';
+  #isFirst = true;
 
-  constructor(settings: EngineSettings, events: BackendEvents) {
+  /** `onRoom`: an instance has finished a request, and may take another. */
+  constructor(settings: EngineSettings, onRoom: () => void) {
     this.#settings = settings;
-    this.#events = events;
+    this.#onRoom = onRoom;
   }
 
-  /** Takes the new table over and returns the backends that are no longer in it. */
-  apply(table: RoutingTable): Backend[] {
-    const old = new Map(this.#backends.map((backend) => [backend.instance, backend]));
-    const next: Backend[] = [];
-    for (const routed of table.instances) {
-      const cookieValue = stickyValue(table.stickyKey, routed.instance);
-      const known = old.get(routed.instance);
-      const isSame =
-        known?.host === routed.host && known.port === routed.port && known.cookieValue === cookieValue;
-      if (known !== undefined && isSame) {
-        old.delete(routed.instance);
-        known.setState(routed.state);
-        next.push(known);
-      } else {
-        next.push(new Backend(routed, cookieValue, this.#settings, this.#events));
-      }
-    }
-    this.#backends = next;
-    this.#byCookieValue = new Map(next.map((backend) => [backend.cookieValue, backend]));
+  /** Takes the new views over. Instances that are no longer among them are retired. */
+  apply(views: readonly InstanceView[]): void {
+    const old = new Map(this.#backends.map((backend) => [backend.view.instance, backend]));
+    this.#backends = views.map((view) => {
+      const known = old.get(view.instance);
+      const { host, port, cookieValue } = known?.view ?? {};
+      if (known === undefined || host !== view.host || port !== view.port || cookieValue !== view.cookieValue)
+        return new Backend(view, this.#settings, this.#onRoom, this.#isFirst);
+      old.delete(view.instance);
+      known.see(view);
+      return known;
+    });
+    if (views.length > 0) this.#isFirst = false;
+    this.#byCookieValue = new Map(this.#backends.map((backend) => [backend.view.cookieValue, backend]));
     for (const gone of old.values()) gone.retire();
-    return [...old.values()];
   }
 
-  choose(stickyValues: readonly string[], excluded: (backend: Backend) => boolean): Backend | undefined {
-    const owner = this.#ownerOf(stickyValues);
-    return chooseInstance(this.#backends, { owner, excluded, turn: this.#turn++ });
+  choose(facts: RequestFacts, excluded: (backend: Backend) => boolean): Backend | undefined {
+    const { sticky, random } = this.#settings;
+    if (sticky.kind === 'header' || sticky.kind === 'address') {
+      const key = sticky.kind === 'address' ? facts.clientAddress : facts.header(sticky.header.toLowerCase());
+      if (key) return this.#rendezvous(key, excluded);
+    }
+    const owner = this.ownerOf(facts.sticky);
+    const isKept = owner?.keeps(userOf(facts.sticky)) === true;
+    if (owner !== undefined && isKept && owner.isReady && !owner.isFull && !excluded(owner)) return owner;
+    const isBusy = (backend: Backend) => excluded(backend) || (backend.isFull && backend !== owner);
+    const request = { owner: isKept ? owner : undefined, random };
+    // Where everybody is busy the request waits for one of them; where it is not, for nobody.
+    return (
+      chooseInstance(this.#backends, { ...request, excluded: isBusy }) ??
+      chooseInstance(this.#backends, { ...request, excluded })
+    );
+  }
+
+  /** Whom the sticky cookie names. */
+  ownerOf(sticky: string): Backend | undefined {
+    if (sticky.length === valueLength) return this.#byCookieValue.get(sticky);
+    const isOurs = sticky.charCodeAt(valueLength) === 46 && sticky.length <= valueLength + 1 + longestUser;
+    return isOurs ? this.#byCookieValue.get(sticky.slice(0, valueLength)) : undefined;
   }
 
   /** The instances to which users may be sent, whatever our own checks say. */
@@ -51,8 +80,26 @@ export class Roster {
     return this.#backends.filter(({ state }) => keepsItsUsers(state));
   }
 
+  get isAnyRoutable(): boolean {
+    return this.#backends.some(({ state }) => keepsItsUsers(state));
+  }
+
+  get isUnderMaintenance(): boolean {
+    return this.#backends.length > 0 && this.#backends.every(({ state }) => state === 'maintenance');
+  }
+
+  hasHealthyBeside(backend: Backend): boolean {
+    return this.#backends.some(
+      (other) => other !== backend && other.healthy && !other.isRetired && keepsItsUsers(other.state),
+    );
+  }
+
   has(backend: Backend): boolean {
-    return this.#backends.includes(backend);
+    return !backend.isRetired;
+  }
+
+  tick(nowMs: number): void {
+    for (const backend of this.#backends) backend.tick(nowMs);
   }
 
   traffic(): InstanceTraffic[] {
@@ -63,11 +110,19 @@ export class Roster {
     for (const backend of this.#backends) backend.retire();
   }
 
-  #ownerOf(stickyValues: readonly string[]): Backend | undefined {
-    for (const value of stickyValues) {
-      const owner = this.#byCookieValue.get(value);
-      if (owner !== undefined) return owner;
+  #rendezvous(key: string, excluded: (backend: Backend) => boolean): Backend | undefined {
+    const open = openInstances(usableInstances(this.#backends, excluded));
+    const names = open.map(({ view }) => view.instance);
+    const set = names.join(' ');
+    if (set !== this.#rememberedFor || this.#remembered.size >= mostRemembered) {
+      this.#remembered.clear();
+      this.#rememberedFor = set;
     }
-    return undefined;
+    const known = this.#remembered.get(key);
+    if (known !== undefined && open.includes(known)) return known;
+    const chosen = rendezvous(key, names);
+    const backend = open.find(({ view }) => view.instance === chosen);
+    if (backend !== undefined) this.#remembered.set(key, backend);
+    return backend;
   }
 }

@@ -1,0 +1,418 @@
+import type { Socket } from 'node:net';
+import { ChunkedBody, type ChunkSink } from '../http1/chunked-body.ts';
+import { plainField } from '../http1/fields.ts';
+import { type HeadRefusal, headRefusals, parseRequestHead, RequestHead } from '../http1/request-head.ts';
+import { type ResponseHead, responseFields } from '../http1/response-head.ts';
+import type { Client, DataPath } from './data-path.ts';
+import { Exchange } from './exchange.ts';
+import type { Front } from './front.ts';
+import { badChunks, headTooSlow, notFound, type Refusal } from './refusal.ts';
+import { RequestFacts } from './request-facts.ts';
+import { type ClientFacts, RequestIntake } from './request-intake.ts';
+import type { ByteReader, SocketBuffer } from './socket-reader.ts';
+import { reasonPhrase } from './status-texts.ts';
+
+/**
+ * A client's HTTP/1.1 connection: it takes requests apart, one after the other, and writes the answers in the same
+ * order. What a client sends ahead of its turn waits, and so does the client. No object is made for a request: the
+ * connection has one exchange, one record of facts, and a text of what goes out with the next write.
+ */
+
+/** Of all connections of this process, one after the other: a head is used up before the next bytes are looked at. */
+const head = new RequestHead();
+
+/** A body of up to this size is written in one piece with the head. */
+const smallBodyBytes = 16 * 1024;
+/** So that a client can read its answer before the connection goes. */
+const lingerMs = 1_000;
+
+export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
+  readonly #path: DataPath;
+  readonly #socket: Socket;
+  readonly #buffer: SocketBuffer | undefined;
+  readonly #intake: RequestIntake;
+  readonly exchange: Exchange;
+  readonly #facts = new RequestFacts();
+  #phase: 'head' | 'length' | 'chunks' | 'tunnel' | 'closing' = 'head';
+  #remaining = 0;
+  #chunks: ChunkedBody | undefined;
+  /** Bytes whose turn has not come. */
+  #pending: Buffer | undefined;
+  #isProcessing = false;
+  #isPaused = false;
+  #out = '';
+  #keepAlive = true;
+  #isHttp10 = false;
+  /** The client knows the end of the response by the end of the connection. */
+  #endsByClosing = false;
+  /** Since it waits for what the phase says. */
+  #sinceMs: number;
+  #hasBegun = false;
+
+  constructor(path: DataPath, socket: Socket, buffer: SocketBuffer | undefined, client: ClientFacts) {
+    this.#path = path;
+    this.#socket = socket;
+    this.#buffer = buffer;
+    this.#intake = new RequestIntake(path, client, this.#facts);
+    this.#sinceMs = path.settings.nowMs();
+    this.exchange = new Exchange(path, this, this.#facts);
+    socket.on('drain', () => this.exchange.onClientDrained());
+    socket.on('end', () => this.#clientEnded());
+    socket.on('error', () => undefined); // 'close' follows and is what counts
+    socket.on('close', () => this.#closed());
+  }
+
+  get passesChunks(): boolean {
+    return !this.#isHttp10;
+  }
+
+  onBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    const pending = this.#pending;
+    if (this.#phase === 'tunnel') {
+      this.exchange.moved();
+      const piece = owned ? bytes.subarray(from, to) : Buffer.from(bytes.subarray(from, to));
+      if (!this.exchange.sendThroughTunnel(piece)) this.pauseBody();
+    } else if (this.#phase === 'closing') return;
+    else if (pending === undefined) this.#process(bytes, from, to, owned);
+    else {
+      const whole = Buffer.concat([pending, bytes.subarray(from, to)]);
+      this.#pending = undefined;
+      // An unfinished head without a new line end is still unfinished; looking again would be for nothing.
+      const isFutile = this.#hasBegun && whole.length <= this.#path.settings.limits.headerBytes;
+      if (isFutile && bytes.subarray(from, to).indexOf(10) < 0) this.#pending = whole;
+      else this.#process(whole, 0, whole.length, true);
+    }
+  }
+
+  #process(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    this.#isProcessing = true;
+    let at = from;
+    while (at < to) {
+      if (this.#phase === 'head') {
+        if (!this.exchange.isIdle) {
+          this.#stash(bytes, at, to);
+          this.pauseBody();
+          break;
+        }
+        const end = parseRequestHead(bytes, at, to, this.#path.settings.limits, head);
+        if (end < 0) {
+          this.#refuseHead(-end as HeadRefusal);
+          break;
+        }
+        if (end === 0) {
+          if (!this.#hasBegun) this.#sinceMs = this.#path.settings.nowMs();
+          this.#hasBegun = true;
+          this.#stash(bytes, at, to);
+          break;
+        }
+        at = end;
+        this.#begin(bytes);
+      } else if (this.#phase === 'length') {
+        const end = Math.min(to, at + this.#remaining);
+        this.#remaining -= end - at;
+        this.exchange.takeBody(bytes, at, end, owned);
+        at = end;
+        if (this.#remaining === 0) this.#bodyEnded();
+      } else if (this.#phase === 'chunks') {
+        const end = this.#chunks?.feed(bytes, at, to, owned, this) ?? -1;
+        if (end < 0) {
+          this.#refuseBody(badChunks);
+          break;
+        }
+        at = end;
+      } else break;
+    }
+    this.#isProcessing = false;
+    if (at >= to && this.exchange.isIdle && this.#phase === 'head') this.#path.isClosing && this.#close();
+  }
+
+  #stash(bytes: Buffer, from: number, to: number): void {
+    this.#pending = Buffer.from(bytes.subarray(from, to));
+  }
+
+  /** A head is there: it becomes a request. */
+  #begin(bytes: Buffer): void {
+    const facts = this.#facts;
+    this.#hasBegun = false;
+    this.#isHttp10 = head.minor === 0;
+    this.#keepAlive = head.keepAlive;
+    const isDenied = this.#intake.take(bytes, head);
+    this.#startBody();
+    if (isDenied) this.#answer(notFound, facts.hasBody);
+    else this.exchange.begin();
+  }
+
+  #startBody(): void {
+    if (head.isChunked) {
+      this.#phase = 'chunks';
+      this.#chunks ??= new ChunkedBody();
+      this.#chunks.reset();
+    } else if (head.contentLength > 0) {
+      this.#phase = 'length';
+      this.#remaining = head.contentLength;
+    }
+    if (head.hasBody && this.#buffer !== undefined) this.#buffer.owns = true;
+  }
+
+  #bodyEnded(): void {
+    this.#phase = 'head';
+    if (this.#buffer !== undefined) this.#buffer.owns = false;
+    this.exchange.bodyEnded();
+  }
+
+  chunkWire(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    if (from < to) this.exchange.takeBody(bytes, from, to, owned);
+  }
+
+  chunkPayload(): void {
+    // Instances understand chunks: they get the body as it came.
+  }
+
+  chunksEnded(trailerLines: string): void {
+    const end = Buffer.from(`${trailerLines}\r\n`, 'latin1');
+    this.exchange.takeBody(end, 0, end.length, true);
+    this.#bodyEnded();
+  }
+
+  #refuseHead(number: HeadRefusal): void {
+    this.#facts.method = '';
+    this.#facts.outgoing = '';
+    this.#answer(headRefusals[number], true);
+  }
+
+  /** The body is broken: an instance that has seen its beginning sees it break off. */
+  #refuseBody(refusal: Refusal): void {
+    if (this.exchange.hasResponded || this.exchange.isIdle) {
+      this.exchange.cut();
+      this.#close();
+    } else this.exchange.refuse(refusal, true);
+  }
+
+  interim(status: number, response: ResponseHead | undefined, bytes: Buffer | undefined): void {
+    if (this.#isHttp10) return;
+    let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
+    if (response !== undefined && bytes !== undefined) text += responseLines(bytes, response, false);
+    this.#out += `${text}\r\n`;
+    this.flush();
+  }
+
+  respond(response: ResponseHead, bytes: Buffer, added: string): void {
+    const { body } = response;
+    const isDelimited = body === 'none' || body === 'length' || (body === 'chunked' && !this.#isHttp10);
+    this.#endsByClosing = !isDelimited;
+    if (!isDelimited || this.#path.isClosing) this.#keepAlive = false;
+    this.#out = statusLine(bytes, response) + responseLines(bytes, response, this.passesChunks) + added;
+    if (!this.#keepAlive) this.#out += 'Connection: close\r\n\r\n';
+    else this.#out += this.#isHttp10 ? 'Connection: keep-alive\r\n\r\n' : '\r\n';
+  }
+
+  body(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    if (this.#out.length + to - from <= smallBodyBytes) {
+      this.#out += bytes.toString('latin1', from, to);
+      return;
+    }
+    const socket = this.#socket;
+    const hasText = this.#out !== '';
+    if (hasText) {
+      socket.cork();
+      socket.write(this.#out, 'latin1');
+      this.#out = '';
+    }
+    socket.write(owned ? bytes.subarray(from, to) : Buffer.from(bytes.subarray(from, to)));
+    if (hasText) socket.uncork();
+    if (owned && socket.writableLength > 0) this.exchange.lent();
+  }
+
+  trailers(lines: string): void {
+    if (this.passesChunks) this.#out += `${lines}\r\n`;
+  }
+
+  end(): void {
+    this.flush();
+    if (this.#keepAlive) this.#becomeIdle();
+    else this.#close();
+  }
+
+  flush(): boolean {
+    const socket = this.#socket;
+    if (this.#out !== '') {
+      socket.write(this.#out, 'latin1');
+      this.#out = '';
+    }
+    return socket.writableLength < this.#path.settings.limits.bufferBytes;
+  }
+
+  refuse(refusal: Refusal, ends: boolean): void {
+    if (this.#out !== '' || this.#phase === 'tunnel') this.cut();
+    else this.#answer(refusal, ends);
+  }
+
+  replay(status: number, headers: readonly string[], body: Uint8Array): void {
+    let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
+    for (let index = 0; index + 1 < headers.length; index += 2)
+      text += `${headers[index]}: ${headers[index + 1]}\r\n`;
+    text += `Content-Length: ${body.length}\r\n${this.#keepAlive ? '' : 'Connection: close\r\n'}\r\n`;
+    this.#out = text;
+    this.body(Buffer.from(body), 0, body.length, true);
+    this.end();
+  }
+
+  #answer(refusal: Refusal, ends: boolean): void {
+    const facts = this.#facts;
+    if (ends || this.#path.isClosing) this.#keepAlive = false;
+    const { lines, body } = this.#path.page(
+      refusal,
+      facts.outgoing === '' ? undefined : facts.header('accept'),
+      facts.requestId,
+    );
+    let text = `HTTP/1.1 ${refusal.status} ${reasonPhrase(refusal.status)}\r\n${lines}`;
+    if (!this.#keepAlive) text += 'Connection: close\r\n';
+    else if (this.#isHttp10) text += 'Connection: keep-alive\r\n';
+    this.#socket.write(facts.method === 'HEAD' ? `${text}\r\n` : `${text}\r\n${body}`, 'utf8');
+    this.#path.refused(refusal);
+    if (this.#keepAlive) this.#becomeIdle();
+    else this.#close();
+  }
+
+  cut(): void {
+    if (this.#phase === 'tunnel') {
+      this.flush();
+      this.#socket.destroySoon();
+    } else if (this.#endsByClosing)
+      this.#socket.resetAndDestroy(); // a mere end would look like the end of the response
+    else this.#socket.destroy();
+  }
+
+  tunnel(response: ResponseHead, bytes: Buffer, added: string): void {
+    this.#phase = 'tunnel';
+    this.#keepAlive = false;
+    if (this.#buffer !== undefined) this.#buffer.owns = true;
+    const { fields } = response;
+    let upgrade = 'websocket';
+    for (let index = 0; index < fields.count; index++) {
+      if (fields.kind(index) === responseFields.upgrade)
+        upgrade = bytes.toString('latin1', fields.valueStart(index), fields.valueEnd(index));
+    }
+    const lines = responseLines(bytes, response, false);
+    this.#out = `${statusLine(bytes, response)}${lines}${added}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`;
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending !== undefined) this.exchange.sendThroughTunnel(pending);
+    this.resumeBody();
+  }
+
+  pauseBody(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#socket.resume();
+  }
+
+  *exchanges(): Iterable<Exchange> {
+    if (!this.exchange.isIdle) yield this.exchange;
+  }
+
+  /** Called regularly. */
+  tick(nowMs: number): void {
+    if (!this.exchange.isIdle) {
+      this.exchange.tick(nowMs);
+      return;
+    }
+    const { limits } = this.#path.settings;
+    const waitedMs = nowMs - this.#sinceMs;
+    if (this.#phase === 'closing') {
+      if (waitedMs >= lingerMs) this.#socket.destroy();
+    } else if (this.#hasBegun) {
+      if (waitedMs >= limits.headersTimeoutMs) {
+        this.#facts.method = '';
+        this.#facts.outgoing = '';
+        this.#answer(headTooSlow, true);
+      }
+    } else if (waitedMs >= limits.clientIdleMs) this.#socket.destroy();
+  }
+
+  /** The balancer stops: an idle connection ends now, another one with its response. */
+  endWhenIdle(): void {
+    if (this.exchange.isIdle && !this.#hasBegun) this.#close();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #becomeIdle(): void {
+    this.#sinceMs = this.#path.settings.nowMs();
+    if (this.#isProcessing) return;
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending !== undefined && this.#phase === 'head') this.#process(pending, 0, pending.length, true);
+    if (this.exchange.isIdle || this.#phase !== 'head') this.resumeBody();
+  }
+
+  #close(): void {
+    if (this.#phase === 'closing') return;
+    this.#phase = 'closing';
+    this.#pending = undefined;
+    this.#sinceMs = this.#path.settings.nowMs();
+    this.#socket.end();
+    this.resumeBody();
+  }
+
+  #clientEnded(): void {
+    if (this.#phase === 'closing') this.#socket.destroy();
+    else if (this.exchange.isIdle) this.#close();
+    else {
+      this.exchange.clientGone();
+      this.#socket.destroy();
+    }
+  }
+
+  #closed(): void {
+    this.exchange.clientGone();
+    this.#phase = 'closing';
+    this.#path.gone(this);
+  }
+}
+
+const statusLine = (bytes: Buffer, { minor, start, fieldsStart }: ResponseHead): string =>
+  minor === 1
+    ? bytes.toString('latin1', start, fieldsStart)
+    : `HTTP/1.1${bytes.toString('latin1', start + 8, fieldsStart)}`;
+
+/** The lines that pass to the client, in runs as they came. */
+function responseLines(
+  bytes: Buffer,
+  { fields, fieldsStart, body }: ResponseHead,
+  passesChunks: boolean,
+): string {
+  let out = '';
+  let runStart = fieldsStart;
+  for (let index = 0; index < fields.count; index++) {
+    const kind = fields.kind(index);
+    const passes =
+      kind === plainField ||
+      kind === responseFields.setCookie ||
+      kind === responseFields.strictTransport ||
+      (kind === responseFields.contentLength && body !== 'chunked') ||
+      (kind === responseFields.transferEncoding && body === 'chunked' && passesChunks);
+    const start = fields.start(index);
+    if (passes) {
+      if (runStart < 0) runStart = start;
+      continue;
+    }
+    if (runStart >= 0 && runStart < start) out += bytes.toString('latin1', runStart, start);
+    runStart = -1;
+  }
+  if (runStart >= 0 && fields.count > 0)
+    out += bytes.toString(
+      'latin1',
+      runStart,
+      bytes.indexOf('\r\n', fields.valueEnd(fields.count - 1), 'latin1') + 2,
+    );
+  return out;
+}

@@ -1,0 +1,125 @@
+import { forwardHeaders } from '../../protocol/forwarded.ts';
+import { fieldList, outgoingHead, type TakenCookie } from '../http1/outgoing.ts';
+import { type RequestHead, requestFields } from '../http1/request-head.ts';
+import { routeFor } from '../path-rules.ts';
+import { isTraceparent, traceIdOf } from '../trace.ts';
+import type { DataPath } from './data-path.ts';
+import type { RequestFacts } from './request-facts.ts';
+
+/**
+ * From a request head as a client sent it to what an instance is told: without what concerns only this connection,
+ * without claims that nobody vouches for, and with what the balancer knows itself. The same for every protocol.
+ */
+export interface ClientFacts {
+  readonly address: string;
+  readonly port: number;
+  /** Where it connected to. */
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly encrypted: boolean;
+  /** Of TLS; undefined for plain HTTP. */
+  readonly tlsVersion?: string;
+}
+
+const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+
+/** Of all connections of this process, one after the other. */
+const taken: TakenCookie = { value: '', count: 0 };
+
+export class RequestIntake {
+  readonly #path: DataPath;
+  readonly #client: ClientFacts;
+  readonly #facts: RequestFacts;
+  readonly #peerIsTrusted: boolean;
+  /** The headers that we vouch for, for the host of the latest request. */
+  #vouched = '';
+  #vouchedHost: string | undefined;
+
+  constructor(path: DataPath, client: ClientFacts, facts: RequestFacts) {
+    this.#path = path;
+    this.#client = client;
+    this.#facts = facts;
+    this.#peerIsTrusted = path.settings.trusted.trusts(client.address);
+    facts.clientAddress = client.address;
+    facts.clientPort = client.port;
+    facts.localAddress = client.localAddress;
+    facts.localPort = client.localPort;
+    facts.secure = client.encrypted;
+    facts.tlsVersion = client.tlsVersion;
+  }
+
+  /** Fills the facts from a head that was parsed. Returns true when its path is one that nobody may ask for. */
+  take(bytes: Buffer, head: RequestHead): boolean {
+    const facts = this.#facts;
+    const path = this.#path;
+    const host = head.hostEnd > head.hostStart ? bytes.toString('latin1', head.hostStart, head.hostEnd) : '';
+    facts.method = head.method;
+    facts.host = host;
+    facts.protocol = head.minor === 0 ? 'HTTP/1.0' : 'HTTP/1.1';
+    facts.hasBody = head.hasBody;
+    facts.contentLength = head.contentLength;
+    facts.expectsContinue = head.expectsContinue;
+    facts.wantsTunnel = head.upgrade >= 0;
+    facts.outgoing = this.#outgoing(bytes, head, host);
+    if (!path.hasPathRules) return false;
+    const { target } = facts;
+    facts.route = routeFor(path.settings.routes, facts.method, target);
+    return path.isDenied(target);
+  }
+
+  #outgoing(bytes: Buffer, head: RequestHead, host: string): string {
+    const facts = this.#facts;
+    const path = this.#path;
+    taken.count = 0;
+    taken.value = '';
+    const trace = head.traceparent >= 0 ? fieldText(bytes, head, head.traceparent) : '';
+    const keepsTrace = trace !== '' && isTraceparent(trace);
+    let out = outgoingHead(
+      bytes,
+      head,
+      host,
+      path.cookieName,
+      taken,
+      keepsTrace ? requestFields.traceparent : -1,
+    );
+    facts.sticky = taken.value;
+    facts.stickyIsAmbiguous = taken.count > 1;
+    out += this.#vouchFor(bytes, head, host);
+    const traceparent = keepsTrace ? trace : path.trace.nextTraceparent();
+    if (!keepsTrace) out += `traceparent: ${traceparent}\r\n`;
+    const ownId = this.#peerIsTrusted && head.requestId >= 0 ? fieldText(bytes, head, head.requestId) : '';
+    facts.requestId = ownId || traceIdOf(traceparent);
+    out += `X-Request-Id: ${facts.requestId}\r\n`;
+    if (!head.isChunked && head.contentLength < 0 && methodsWithBody.has(head.method))
+      out += 'Content-Length: 0\r\n';
+    if (head.upgrade >= 0)
+      out += `Connection: Upgrade\r\nUpgrade: ${fieldText(bytes, head, head.upgrade)}\r\n`;
+    return out;
+  }
+
+  /** X-Forwarded-For and its like: the same for all requests of a connection, but for the host. */
+  #vouchFor(bytes: Buffer, head: RequestHead, host: string): string {
+    if (!this.#peerIsTrusted && host === this.#vouchedHost) return this.#vouched;
+    const { address, encrypted } = this.#client;
+    const { added, protocol, clientAddress } = forwardHeaders(
+      this.#peerIsTrusted ? fieldList(bytes, head.fields) : [],
+      {
+        peerAddress: address,
+        encrypted,
+        host: host === '' ? undefined : host,
+        trusted: this.#path.settings.trusted,
+      },
+    );
+    let lines = '';
+    for (let index = 0; index + 1 < added.length; index += 2)
+      lines += `${added[index]}: ${added[index + 1]}\r\n`;
+    this.#vouched = lines;
+    this.#vouchedHost = host;
+    this.#facts.secure = protocol === 'https';
+    this.#facts.clientAddress = clientAddress;
+    return lines;
+  }
+}
+
+const fieldText = (bytes: Buffer, { fields }: RequestHead, index: number): string =>
+  bytes.toString('latin1', fields.valueStart(index), fields.valueEnd(index));

@@ -1,0 +1,74 @@
+import type { Socket } from 'node:net';
+import type { Backend } from './backend.ts';
+import type { Exchange } from './exchange.ts';
+import { connectSocket, SocketBuffer } from './socket-reader.ts';
+
+/**
+ * One connection to an instance. It belongs to one exchange at a time, or to none while it is kept for the next one;
+ * what it hears it tells the exchange.
+ */
+export class Upstream {
+  readonly backend: Backend;
+  readonly socket: Socket;
+  readonly buffer: SocketBuffer = new SocketBuffer();
+  exchange: Exchange | undefined;
+  isConnected = false;
+  /** Has it carried an exchange before? */
+  isReused = false;
+  /** Bytes of a head that has not come whole yet. */
+  pending: Buffer | undefined;
+  usableUntilMs = 0;
+  #isClosed = false;
+
+  constructor(backend: Backend, proxyHeader: Buffer | undefined) {
+    this.backend = backend;
+    backend.connections++;
+    const socket = connectSocket(backend.view, this.buffer, this);
+    this.socket = socket;
+    if (proxyHeader !== undefined) socket.write(proxyHeader);
+    socket.on('connect', () => {
+      this.isConnected = true;
+      this.exchange?.onConnected();
+    });
+    socket.on('drain', () => this.exchange?.onUpstreamDrained());
+    socket.on('end', () => this.#ended('ended'));
+    // Stays for good: a socket may report more than one error, and one that nobody hears ends the process.
+    socket.on('error', (error: NodeJS.ErrnoException) => this.#ended(error.code ?? error.message));
+    socket.on('close', () => {
+      backend.connections--;
+      this.#ended('closed');
+    });
+  }
+
+  /** May another request be sent on it? */
+  get isUsable(): boolean {
+    return !this.#isClosed && this.socket.writable;
+  }
+
+  onBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    if (this.#isClosed) return;
+    if (this.exchange === undefined) {
+      // An instance that speaks without having been asked has nothing to say that anybody could use.
+      this.#ended('unasked');
+      return;
+    }
+    this.exchange.onResponseBytes(bytes, from, to, owned);
+  }
+
+  /** Cuts it without a word to the exchange. */
+  destroy(): void {
+    this.#isClosed = true;
+    this.exchange = undefined;
+    this.socket.destroy();
+  }
+
+  #ended(how: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const { exchange } = this;
+    this.exchange = undefined;
+    this.socket.destroy();
+    if (exchange === undefined) this.backend.forgetIdle(this);
+    else exchange.onUpstreamEnded(how);
+  }
+}
