@@ -212,6 +212,13 @@ export interface AccessLogOptions {
   readonly sample: number;
 }
 
+/** Listening sockets by name, for processes that take over from each other without closing the port. */
+export interface SocketShelf {
+  /** The socket of this name, where an earlier process left one. */
+  take(name: string): object | undefined;
+  keep(name: string, socket: object): void;
+}
+
 /** All but the functions is plain data: it is handed to processes that share the work. */
 export interface EngineOptions {
   /** Port 0 takes a free one; `status()` says which. */
@@ -244,6 +251,8 @@ export interface EngineOptions {
   /** A number from 0 up to 1. */
   readonly random?: () => number;
   readonly log?: Log;
+  /** Where listening sockets are kept, so that they outlive this engine. Left out: they end with it. */
+  readonly sockets?: SocketShelf;
   /** Called whenever this balancer's own verdict on an instance changes. */
   readonly onInstanceHealth?: (instance: string, healthy: boolean) => void;
 }

@@ -11,6 +11,7 @@ import type {
   HealthOptions,
   Limits,
   RouteOptions,
+  SocketShelf,
   StickyOptions,
   TlsOptions,
 } from './engine.ts';
@@ -39,6 +40,7 @@ export interface EngineSettings {
   readonly nowMs: () => number;
   readonly random: () => number;
   readonly log: Log;
+  readonly sockets: SocketShelf;
   readonly onInstanceHealth: (instance: string, healthy: boolean) => void;
 }
 
@@ -108,8 +110,15 @@ export function resolveOptions(options: EngineOptions): EngineSettings {
     nowMs: clock ? () => clock.monotonicMs() : () => performance.now(),
     random: options.random ?? Math.random,
     log: options.log ?? silentLog,
+    sockets: options.sockets ?? privateShelf(),
     onInstanceHealth: options.onInstanceHealth ?? (() => undefined),
   };
+}
+
+/** Sockets are kept for as long as the engine is there, for the workers that replace others. */
+function privateShelf(): SocketShelf {
+  const kept = new Map<string, object>();
+  return { take: (name) => kept.get(name), keep: (name, socket) => kept.set(name, socket) };
 }
 
 function networks(place: string, entries: readonly string[]): TrustedProxies {

@@ -1,83 +1,81 @@
 import type { Server } from 'node:http';
 import type { RoutingTable } from '../../protocol/routing-table.ts';
-import { openAccessLog } from '../access-log.ts';
-import { type Certificates, openCertificates } from '../certificates.ts';
 import type { Engine, EngineOptions, EngineStatus } from '../engine.ts';
 import { type EngineSettings, resolveOptions } from '../options.ts';
-import { loadPages } from '../pages.ts';
 import { Control } from './control.ts';
-import { DataPath } from './data-path.ts';
-import { IdempotencyDesk } from './idempotency-desk.ts';
-import { type Listener, openListener, openRedirect } from './listener.ts';
+import { type ListeningSocket, openRedirect } from './listener.ts';
+import { openStation, type Station } from './station.ts';
+import { startWorkers, type Workers } from './workers.ts';
 
 /**
  * The embedded engine: sockets, a parser and rules of our own, because what a proxy on Node's HTTP server costs is the
- * objects that it makes for each message (docs/performance.md).
+ * objects that it makes for each message (docs/performance.md). One control knows how the instances are; the traffic is
+ * carried in this process, or by several that share the port.
  */
-export async function startEmbeddedEngine(options: EngineOptions): Promise<Engine> {
+export async function startEmbeddedEngine(options: EngineOptions): Promise<EmbeddedEngine> {
   const settings = resolveOptions(options);
-  const releases: (() => Promise<void> | void)[] = [];
+  const control: Control = new Control(settings, (views) => carrier.see(views));
+  const suspect = (instance: string) => control.suspect(instance);
+  const carrier =
+    settings.workers > 1
+      ? await startWorkers({ settings, options, suspect, shelf: settings.sockets })
+      : await openOwnStation(settings, suspect);
   try {
-    return await openEngine(settings, releases);
+    const redirectFrom = settings.tls?.redirectFrom;
+    const redirect = redirectFrom && (await openRedirect(redirectFrom, carrier.address.port));
+    return new OneEngine(control, carrier, redirect);
   } catch (error) {
-    for (const release of releases.toReversed()) await release();
+    await carrier.close(0);
     throw error;
   }
 }
 
-async function openEngine(
+export interface EmbeddedEngine extends Engine {
+  /** The processes that carry the traffic, where that is not this one. */
+  readonly workerPids: readonly number[];
+}
+
+const ownSocket = 'own';
+
+async function openOwnStation(
   settings: EngineSettings,
-  releases: (() => Promise<void> | void)[],
-): Promise<Engine> {
-  const pages = await loadPages(settings.pages);
-  const certificates = settings.tls && (await openCertificates(settings.tls, settings.log));
-  if (certificates) releases.push(() => certificates.close());
-  const accessLog =
-    settings.accessLog &&
-    openAccessLog(settings.accessLog, {
-      random: settings.random,
-      wallMs: () => Date.now(),
-      log: settings.log,
-    });
-  const control: Control = new Control(settings, (views) => path.see(views));
-  const path: DataPath = new DataPath({
+  suspect: (instance: string) => void,
+): Promise<Station> {
+  const { sockets } = settings;
+  const inherited = sockets.take(ownSocket) as ListeningSocket | undefined;
+  const station = await openStation({
     settings,
-    pages,
-    suspect: (instance) => control.suspect(instance),
-    idempotency: settings.idempotency && new IdempotencyDesk(settings.idempotency, settings.log),
-    accessLog,
+    suspect,
+    sharesPort: false,
+    inherited,
+    ticketKeys: undefined,
   });
-  releases.push(() => path.close(0));
-  const listener = await openListener({ path, certificates, sharesPort: false });
-  releases.push(() => listener.stop());
-  const redirectFrom = settings.tls?.redirectFrom;
-  const redirect = redirectFrom && (await openRedirect(redirectFrom, listener.address.port));
-  return new EmbeddedEngine({ control, path, listener, certificates, redirect });
+  sockets.keep(ownSocket, station.socket);
+  return station;
 }
 
-interface Parts {
-  readonly control: Control;
-  readonly path: DataPath;
-  readonly listener: Listener;
-  readonly certificates: Certificates | undefined;
-  readonly redirect: Server | undefined;
-}
-
-class EmbeddedEngine implements Engine {
-  readonly #parts: Parts;
+class OneEngine implements EmbeddedEngine {
+  readonly #control: Control;
+  readonly #carrier: Station | Workers;
+  readonly #redirect: Server | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor(parts: Parts) {
-    this.#parts = parts;
+  constructor(control: Control, carrier: Station | Workers, redirect: Server | undefined) {
+    this.#control = control;
+    this.#carrier = carrier;
+    this.#redirect = redirect;
+  }
+
+  get workerPids(): readonly number[] {
+    return 'pids' in this.#carrier ? this.#carrier.pids : [];
   }
 
   apply(table: RoutingTable): void {
-    if (this.#closed === undefined) this.#parts.control.apply(table);
+    if (this.#closed === undefined) this.#control.apply(table);
   }
 
   status(): EngineStatus {
-    const { path, listener } = this.#parts;
-    return { listen: listener.address, ...path.traffic() };
+    return { listen: this.#carrier.address, ...this.#carrier.traffic() };
   }
 
   close({ graceMs = 10_000 }: { readonly graceMs?: number } = {}): Promise<void> {
@@ -86,12 +84,9 @@ class EmbeddedEngine implements Engine {
   }
 
   async #close(graceMs: number): Promise<void> {
-    const { control, path, listener, certificates, redirect } = this.#parts;
-    listener.stop();
-    redirect?.close();
-    redirect?.closeAllConnections();
-    await path.close(graceMs);
-    control.close();
-    await certificates?.close();
+    this.#redirect?.close();
+    this.#redirect?.closeAllConnections();
+    await this.#carrier.close(graceMs);
+    this.#control.close();
   }
 }

@@ -22,12 +22,17 @@ export interface ListenerOptions {
   /** Several processes may listen on the port. */
   readonly sharesPort: boolean;
   /** A socket that listens already, from an earlier process. */
-  readonly inherited?: net.Server | undefined;
+  readonly inherited: ListeningSocket | undefined;
+}
+
+/** A listening socket apart from whoever accepts from it: what travels from one process to the next. */
+export interface ListeningSocket {
+  close(): void;
 }
 
 export interface Listener {
   readonly address: Address;
-  readonly server: net.Server;
+  readonly socket: ListeningSocket;
   /** Takes no more connections. */
   stop(): void;
 }
@@ -41,7 +46,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
 }
 
 class Door implements Listener {
-  readonly server: net.Server;
+  readonly #server: net.Server;
   address: Address;
   readonly #options: ListenerOptions;
   readonly #path: DataPath;
@@ -58,13 +63,13 @@ class Door implements Listener {
     this.#secure = options.certificates && this.#secureServer(options.certificates);
     // Where nothing has to be read before the connection is handed over, its handle can be moved into another socket.
     const isPlain = this.#secure === undefined && this.#path.settings.proxyProtocolFrom === undefined;
-    this.server = net.createServer({
+    this.#server = net.createServer({
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: 10_000,
       pauseOnConnect: isPlain,
     });
-    this.server.on('connection', (socket) => this.#accept(socket, isPlain));
+    this.#server.on('connection', (socket) => this.#accept(socket, isPlain));
   }
 
   async listen(): Promise<void> {
@@ -72,10 +77,10 @@ class Door implements Listener {
     const { host, port } = settings.listen;
     try {
       await new Promise<void>((resolve, reject) => {
-        this.server.once('error', reject);
+        this.#server.once('error', reject);
         const { inherited, sharesPort } = this.#options;
-        if (inherited !== undefined) this.server.listen(inherited, resolve);
-        else this.server.listen({ host, port, backlog, reusePort: sharesPort }, resolve);
+        if (inherited !== undefined) this.#server.listen(inherited, resolve);
+        else this.#server.listen({ host, port, backlog, reusePort: sharesPort }, resolve);
       });
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? String(error);
@@ -84,15 +89,19 @@ class Door implements Listener {
         cause: error,
       });
     }
-    this.server.on('error', (error) => {
+    this.#server.on('error', (error) => {
       settings.log.error({ reason: error.message }, 'the balancer could not accept a connection');
     });
-    const at = this.server.address() as net.AddressInfo;
+    const at = this.#server.address() as net.AddressInfo;
     this.address = { host: at.address, port: at.port };
   }
 
+  get socket(): ListeningSocket {
+    return (this.#server as unknown as { _handle: ListeningSocket })._handle;
+  }
+
   stop(): void {
-    this.server.close();
+    this.#server.close();
   }
 
   #accept(socket: net.Socket, isPlain: boolean): void {
