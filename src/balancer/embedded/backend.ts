@@ -3,6 +3,7 @@ import { type InstanceTraffic, latencyBucketsMs } from '../engine.ts';
 import type { EngineSettings } from '../options.ts';
 import { Census } from './census.ts';
 import type { Candidate } from './choice.ts';
+import type { LoopClock } from './loop-clock.ts';
 import { Upstream } from './upstream.ts';
 
 /** What is known of one instance: where it is, what its agent says, what our own checks say. Plain data. */
@@ -26,7 +27,8 @@ export interface InstanceView {
 const poolIdleMs = 4_000;
 /** Of what the instance says itself, this much is left for the way there. */
 const idleReserveMs = 1_000;
-const mostIdleUpstreams = 256;
+/** So many kept connections are never too many; more only as far as they were needed of late. */
+const fewestIdle = 8;
 /** The share of new users with which a recovering instance begins. */
 const coldestWarmth = 0.1;
 /** So often half of the assigned users are forgotten: they count less the longer they are here. */
@@ -52,17 +54,26 @@ export class Backend implements Candidate {
   readonly weight: number;
   readonly census: Census;
   readonly #settings: EngineSettings;
+  readonly #clock: LoopClock;
   readonly #onRoom: () => void;
   readonly #idle: Upstream[] = [];
   #warmSinceMs: number;
   #lastUsedMs: number;
   #fadedMs: number;
+  #peakInFlight = 0;
   /** When it was first seen draining; undefined while it is not. */
   #drainingSinceMs: number | undefined;
   isRetired = false;
 
-  constructor(view: InstanceView, settings: EngineSettings, onRoom: () => void, isWarm: boolean) {
-    const nowMs = settings.nowMs();
+  constructor(
+    view: InstanceView,
+    settings: EngineSettings,
+    clock: LoopClock,
+    onRoom: () => void,
+    isWarm: boolean,
+  ) {
+    const { nowMs } = clock;
+    this.#clock = clock;
     this.view = view;
     this.#settings = settings;
     this.#onRoom = onRoom;
@@ -83,8 +94,8 @@ export class Backend implements Candidate {
   }
 
   get warmth(): number {
-    const { slowStartMs, nowMs } = this.#settings;
-    const passedMs = nowMs() - this.#warmSinceMs;
+    const { slowStartMs } = this.#settings;
+    const passedMs = this.#clock.nowMs - this.#warmSinceMs;
     return passedMs >= slowStartMs ? 1 : Math.max(coldestWarmth, passedMs / slowStartMs);
   }
 
@@ -106,35 +117,36 @@ export class Backend implements Candidate {
   /** News of the instance. It begins to warm up anew when it comes back. */
   see(view: InstanceView): void {
     const wasReady = this.isReady;
-    if (view.births !== this.view.births) this.#warmSinceMs = this.#settings.nowMs();
+    if (view.births !== this.view.births) this.#warmSinceMs = this.#clock.nowMs;
     this.view = view;
     if (view.state !== 'draining') this.#drainingSinceMs = undefined;
-    else this.#drainingSinceMs ??= this.#settings.nowMs();
+    else this.#drainingSinceMs ??= this.#clock.nowMs;
     if (wasReady && !this.isReady) this.dropIdle();
   }
 
   /** While it drains: how long it will keep its users; otherwise for ever. */
   get drainRemainingMs(): number {
     if (this.#drainingSinceMs === undefined) return Number.POSITIVE_INFINITY;
-    return this.#drainingSinceMs + this.#settings.drain.deadlineMs - this.#settings.nowMs();
+    return this.#drainingSinceMs + this.#settings.drain.deadlineMs - this.#clock.nowMs;
   }
 
   /** May this user stay here? While it drains, only until the deadline, and only who was here lately. */
   keeps(user: string): boolean {
     if (this.#drainingSinceMs === undefined) return true;
     if (this.drainRemainingMs <= 0) return false;
-    return user === '' || this.census.has(user, this.#settings.nowMs());
+    return user === '' || this.census.has(user, this.#clock.nowMs);
   }
 
   began(): void {
     this.requests++;
     this.inFlight++;
-    this.#lastUsedMs = this.#settings.nowMs();
+    if (this.inFlight > this.#peakInFlight) this.#peakInFlight = this.inFlight;
+    this.#lastUsedMs = this.#clock.nowMs;
   }
 
   ended(): void {
     this.inFlight--;
-    this.#lastUsedMs = this.#settings.nowMs();
+    this.#lastUsedMs = this.#clock.nowMs;
     this.#onRoom();
   }
 
@@ -152,24 +164,25 @@ export class Backend implements Candidate {
   /** A kept connection, or a new one; `fresh` takes a new one in any case. */
   connect(fresh: boolean, proxyHeader: Buffer | undefined): Upstream {
     if (!fresh && proxyHeader === undefined) {
-      const nowMs = this.#settings.nowMs();
+      const nowMs = this.#clock.nowMs;
       for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) {
         if (nowMs < kept.usableUntilMs && kept.isUsable) return kept;
         kept.destroy();
       }
     }
-    return new Upstream(this, proxyHeader);
+    return new Upstream(this, this.#clock, proxyHeader);
   }
 
   /** A connection whose response is complete. `keepAliveMs`: how long the instance says that it keeps it; 0: nothing. */
   keep(upstream: Upstream, keepAliveMs: number): void {
     const idleMs = keepAliveMs > 0 ? keepAliveMs - idleReserveMs : poolIdleMs;
-    const isWanted = this.#idle.length < mostIdleUpstreams && !this.isGone && idleMs > 0;
+    const mostIdle = Math.max(fewestIdle, this.#peakInFlight);
+    const isWanted = this.#idle.length < mostIdle && !this.isGone && idleMs > 0;
     if (!isWanted) {
       upstream.destroy();
       return;
     }
-    upstream.usableUntilMs = this.#settings.nowMs() + idleMs;
+    upstream.usableUntilMs = this.#clock.nowMs + idleMs;
     this.#idle.push(upstream);
   }
 
@@ -178,6 +191,7 @@ export class Backend implements Candidate {
     if (nowMs - this.#fadedMs >= fadeEveryMs) {
       this.#fadedMs = nowMs;
       this.assigned /= 2;
+      this.#peakInFlight = this.inFlight;
     }
     while (this.#idle.length > 0 && (this.#idle[0] as Upstream).usableUntilMs <= nowMs)
       this.#idle.shift()?.destroy();
@@ -199,7 +213,7 @@ export class Backend implements Candidate {
   }
 
   traffic(): InstanceTraffic {
-    const nowMs = this.#settings.nowMs();
+    const nowMs = this.#clock.nowMs;
     const { requests, replayed, failed, unknown, inFlight, connections, warmth } = this;
     const isSticky = this.#settings.sticky.kind === 'cookie' || this.#settings.sticky.kind === 'application';
     return {

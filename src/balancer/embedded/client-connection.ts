@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { ChunkedBody, type ChunkSink } from '../http1/chunked-body.ts';
 import { plainField } from '../http1/fields.ts';
+import { HeadWriter } from '../http1/head-writer.ts';
 import { type HeadRefusal, headRefusals, parseRequestHead, RequestHead } from '../http1/request-head.ts';
 import { type ResponseHead, responseFields } from '../http1/response-head.ts';
 import type { Client, DataPath } from './data-path.ts';
@@ -20,6 +21,7 @@ import { reasonPhrase } from './status-texts.ts';
 
 /** Of all connections of this process, one after the other: a head is used up before the next bytes are looked at. */
 const head = new RequestHead();
+const writer = new HeadWriter();
 
 /** A body of up to this size is written in one piece with the head. */
 const smallBodyBytes = 16 * 1024;
@@ -40,7 +42,6 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   #pending: Buffer | undefined;
   #isProcessing = false;
   #isPaused = false;
-  #out = '';
   #keepAlive = true;
   #isHttp10 = false;
   /** The client knows the end of the response by the end of the connection. */
@@ -54,7 +55,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     this.#socket = socket;
     this.#buffer = buffer;
     this.#intake = new RequestIntake(path, client, this.#facts);
-    this.#sinceMs = path.settings.nowMs();
+    this.#sinceMs = path.clock.nowMs;
     this.exchange = new Exchange(path, this, this.#facts);
     socket.on('drain', () => this.exchange.onClientDrained());
     socket.on('end', () => this.#clientEnded());
@@ -68,6 +69,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
 
   onBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
     const pending = this.#pending;
+    this.#path.clock.look();
     if (this.#phase === 'tunnel') {
       this.exchange.moved();
       const piece = owned ? bytes.subarray(from, to) : Buffer.from(bytes.subarray(from, to));
@@ -100,7 +102,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
           break;
         }
         if (end === 0) {
-          if (!this.#hasBegun) this.#sinceMs = this.#path.settings.nowMs();
+          if (!this.#hasBegun) this.#sinceMs = this.#path.clock.nowMs;
           this.#hasBegun = true;
           this.#stash(bytes, at, to);
           break;
@@ -175,8 +177,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   #refuseHead(number: HeadRefusal): void {
-    this.#facts.method = '';
-    this.#facts.outgoing = '';
+    this.#facts.clear();
     this.#answer(headRefusals[number], true);
   }
 
@@ -190,9 +191,11 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
 
   interim(status: number, response: ResponseHead | undefined, bytes: Buffer | undefined): void {
     if (this.#isHttp10) return;
-    let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
-    if (response !== undefined && bytes !== undefined) text += responseLines(bytes, response, false);
-    this.#out += `${text}\r\n`;
+    writer.clear();
+    writer.text(`HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`);
+    if (response !== undefined && bytes !== undefined)
+      writeLines(bytes, response, response.fieldsStart, false);
+    writer.text('\r\n');
     this.flush();
   }
 
@@ -201,30 +204,31 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     const isDelimited = body === 'none' || body === 'length' || (body === 'chunked' && !this.#isHttp10);
     this.#endsByClosing = !isDelimited;
     if (!isDelimited || this.#path.isClosing) this.#keepAlive = false;
-    this.#out = statusLine(bytes, response) + responseLines(bytes, response, this.passesChunks) + added;
-    if (!this.#keepAlive) this.#out += 'Connection: close\r\n\r\n';
-    else this.#out += this.#isHttp10 ? 'Connection: keep-alive\r\n\r\n' : '\r\n';
+    writer.clear();
+    writeStatusAndLines(bytes, response, this.passesChunks);
+    if (added !== '') writer.text(added);
+    if (!this.#keepAlive) writer.text('Connection: close\r\n\r\n');
+    else writer.text(this.#isHttp10 ? 'Connection: keep-alive\r\n\r\n' : '\r\n');
   }
 
   body(bytes: Buffer, from: number, to: number, owned: boolean): void {
-    if (this.#out.length + to - from <= smallBodyBytes) {
-      this.#out += bytes.toString('latin1', from, to);
+    if (writer.length + to - from <= smallBodyBytes) {
+      writer.run(bytes, from, to);
       return;
     }
     const socket = this.#socket;
-    const hasText = this.#out !== '';
-    if (hasText) {
+    const hasHead = writer.length > 0;
+    if (hasHead) {
       socket.cork();
-      socket.write(this.#out, 'latin1');
-      this.#out = '';
+      socket.write(writer.take());
     }
     socket.write(owned ? bytes.subarray(from, to) : Buffer.from(bytes.subarray(from, to)));
-    if (hasText) socket.uncork();
+    if (hasHead) socket.uncork();
     if (owned && socket.writableLength > 0) this.exchange.lent();
   }
 
   trailers(lines: string): void {
-    if (this.passesChunks) this.#out += `${lines}\r\n`;
+    if (this.passesChunks) writer.text(`${lines}\r\n`);
   }
 
   end(): void {
@@ -235,15 +239,12 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
 
   flush(): boolean {
     const socket = this.#socket;
-    if (this.#out !== '') {
-      socket.write(this.#out, 'latin1');
-      this.#out = '';
-    }
+    if (writer.length > 0) socket.write(writer.take());
     return socket.writableLength < this.#path.settings.limits.bufferBytes;
   }
 
   refuse(refusal: Refusal, ends: boolean): void {
-    if (this.#out !== '' || this.#phase === 'tunnel') this.cut();
+    if (this.#phase === 'tunnel') this.cut();
     else this.#answer(refusal, ends);
   }
 
@@ -252,7 +253,8 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     for (let index = 0; index + 1 < headers.length; index += 2)
       text += `${headers[index]}: ${headers[index + 1]}\r\n`;
     text += `Content-Length: ${body.length}\r\n${this.#keepAlive ? '' : 'Connection: close\r\n'}\r\n`;
-    this.#out = text;
+    writer.clear();
+    writer.text(text);
     this.body(Buffer.from(body), 0, body.length, true);
     this.end();
   }
@@ -260,11 +262,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   #answer(refusal: Refusal, ends: boolean): void {
     const facts = this.#facts;
     if (ends || this.#path.isClosing) this.#keepAlive = false;
-    const { lines, body } = this.#path.page(
-      refusal,
-      facts.outgoing === '' ? undefined : facts.header('accept'),
-      facts.requestId,
-    );
+    const { lines, body } = this.#path.page(refusal, facts.header('accept'), facts.requestId);
     let text = `HTTP/1.1 ${refusal.status} ${reasonPhrase(refusal.status)}\r\n${lines}`;
     if (!this.#keepAlive) text += 'Connection: close\r\n';
     else if (this.#isHttp10) text += 'Connection: keep-alive\r\n';
@@ -293,8 +291,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       if (fields.kind(index) === responseFields.upgrade)
         upgrade = bytes.toString('latin1', fields.valueStart(index), fields.valueEnd(index));
     }
-    const lines = responseLines(bytes, response, false);
-    this.#out = `${statusLine(bytes, response)}${lines}${added}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`;
+    writer.clear();
+    writeStatusAndLines(bytes, response, false);
+    writer.text(`${added}Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n\r\n`);
     const pending = this.#pending;
     this.#pending = undefined;
     if (pending !== undefined) this.exchange.sendThroughTunnel(pending);
@@ -329,8 +328,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       if (waitedMs >= lingerMs) this.#socket.destroy();
     } else if (this.#hasBegun) {
       if (waitedMs >= limits.headersTimeoutMs) {
-        this.#facts.method = '';
-        this.#facts.outgoing = '';
+        this.#facts.clear();
         this.#answer(headTooSlow, true);
       }
     } else if (waitedMs >= limits.clientIdleMs) this.#socket.destroy();
@@ -346,7 +344,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   #becomeIdle(): void {
-    this.#sinceMs = this.#path.settings.nowMs();
+    this.#sinceMs = this.#path.clock.nowMs;
     if (this.#isProcessing) return;
     const pending = this.#pending;
     this.#pending = undefined;
@@ -358,7 +356,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     if (this.#phase === 'closing') return;
     this.#phase = 'closing';
     this.#pending = undefined;
-    this.#sinceMs = this.#path.settings.nowMs();
+    this.#sinceMs = this.#path.clock.nowMs;
     this.#socket.end();
     this.resumeBody();
   }
@@ -379,19 +377,21 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 }
 
-const statusLine = (bytes: Buffer, { minor, start, fieldsStart }: ResponseHead): string =>
-  minor === 1
-    ? bytes.toString('latin1', start, fieldsStart)
-    : `HTTP/1.1${bytes.toString('latin1', start + 8, fieldsStart)}`;
+function writeStatusAndLines(bytes: Buffer, response: ResponseHead, passesChunks: boolean): void {
+  const { minor, start, fieldsStart } = response;
+  if (minor === 1) {
+    writeLines(bytes, response, start, passesChunks);
+    return;
+  }
+  writer.text('HTTP/1.1');
+  writer.run(bytes, start + 8, fieldsStart);
+  writeLines(bytes, response, fieldsStart, passesChunks);
+}
 
-/** The lines that pass to the client, in runs as they came. */
-function responseLines(
-  bytes: Buffer,
-  { fields, fieldsStart, body }: ResponseHead,
-  passesChunks: boolean,
-): string {
-  let out = '';
-  let runStart = fieldsStart;
+/** The lines that pass to the client, in runs as they came; the first run begins at `from`. */
+function writeLines(bytes: Buffer, response: ResponseHead, from: number, passesChunks: boolean): void {
+  const { fields, body, linesEnd } = response;
+  let runStart = from;
   for (let index = 0; index < fields.count; index++) {
     const kind = fields.kind(index);
     const passes =
@@ -405,14 +405,8 @@ function responseLines(
       if (runStart < 0) runStart = start;
       continue;
     }
-    if (runStart >= 0 && runStart < start) out += bytes.toString('latin1', runStart, start);
+    if (runStart >= 0 && runStart < start) writer.run(bytes, runStart, start);
     runStart = -1;
   }
-  if (runStart >= 0 && fields.count > 0)
-    out += bytes.toString(
-      'latin1',
-      runStart,
-      bytes.indexOf('\r\n', fields.valueEnd(fields.count - 1), 'latin1') + 2,
-    );
-  return out;
+  if (runStart >= 0) writer.run(bytes, runStart, linesEnd);
 }

@@ -178,7 +178,7 @@ class ClientStream implements Front {
       this.cut();
       return;
     }
-    const accept = this.#facts.outgoing === '' ? undefined : this.#facts.header('accept');
+    const accept = this.#facts.header('accept');
     const { lines, body } = this.#path.page(refusal, accept, this.#facts.requestId);
     stream.respond({ ':status': refusal.status, ...headersOf(lines) });
     stream.end(this.#facts.method === 'HEAD' ? undefined : body);

@@ -10,6 +10,7 @@ import { type TraceSource, traceSource } from '../trace.ts';
 import type { Backend, InstanceView } from './backend.ts';
 import type { Exchange } from './exchange.ts';
 import type { IdempotencyDesk } from './idempotency-desk.ts';
+import { LoopClock } from './loop-clock.ts';
 import { type Refusal, underMaintenance } from './refusal.ts';
 import type { RequestFacts } from './request-facts.ts';
 import { Roster } from './roster.ts';
@@ -42,6 +43,7 @@ const tickMs = 100;
 
 export class DataPath {
   readonly settings: EngineSettings;
+  readonly clock: LoopClock;
   readonly roster: Roster;
   readonly trace: TraceSource = traceSource(randomBytes);
   readonly cookieName: string | undefined;
@@ -63,8 +65,11 @@ export class DataPath {
     this.#options = options;
     this.settings = settings;
     this.idempotency = options.idempotency;
-    this.roster = new Roster(settings, () => this.#serveHeld());
-    this.#stickiness = new Stickiness(settings, this.roster, () => this.trace.nextTraceId().slice(0, 12));
+    this.clock = new LoopClock(settings.nowMs);
+    this.roster = new Roster(settings, this.clock, () => this.#serveHeld());
+    this.#stickiness = new Stickiness(settings, this.roster, this.clock, () =>
+      this.trace.nextTraceId().slice(0, 12),
+    );
     this.cookieName = this.#stickiness.cookieName;
     this.hasPathRules = settings.deny.length > 0 || settings.routes.length > 0;
     this.#ticking = setInterval(() => this.#tick(), tickMs);
@@ -72,6 +77,7 @@ export class DataPath {
 
   /** News of the instances: whoever waits looks again. */
   see(views: readonly InstanceView[]): void {
+    this.clock.look();
     this.roster.apply(views);
     for (const client of this.clients) for (const exchange of client.exchanges()) exchange.reconsider();
   }
@@ -140,7 +146,7 @@ export class DataPath {
       status,
       bytesIn: body.takenBytes,
       bytesOut,
-      durationMs: this.settings.nowMs() - startedMs,
+      durationMs: this.clock.nowMs - startedMs,
       instance: backend?.view.instance,
       attempts,
       replayed: attempts > 1,
@@ -153,6 +159,7 @@ export class DataPath {
   }
 
   traffic(): { instances: InstanceTraffic[]; clients: ClientTraffic } {
+    this.clock.look();
     const { accepted, held, clients } = this;
     return {
       instances: this.roster.traffic(),
@@ -182,7 +189,7 @@ export class DataPath {
   }
 
   #tick(): void {
-    const nowMs = this.settings.nowMs();
+    const nowMs = this.clock.look();
     for (const client of this.clients) client.tick(nowMs);
     this.roster.tick(nowMs);
   }

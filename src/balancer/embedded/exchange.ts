@@ -104,8 +104,8 @@ export class Exchange {
   /** The facts are there: the request may go. What of the body came with the head is given right after. */
   begin(): void {
     const { facts, path } = this;
-    const { limits, nowMs } = path.settings;
-    this.startedMs = nowMs();
+    const { limits } = path.settings;
+    this.startedMs = path.clock.nowMs;
     this.state = 'begun';
     this.#repeatable = facts.route?.repeatable === true || isIdempotent(facts.method);
     this.attempts = 0;
@@ -126,13 +126,13 @@ export class Exchange {
   /** A piece of the request's body, framed as it goes over the wire. */
   takeBody(bytes: Buffer, from: number, to: number, owned: boolean): void {
     if (this.state === 'idle') return; // answered already; the rest is of no use to anybody
-    const goesOn = this.body.take(bytes, from, to, owned, this.path.settings.nowMs());
+    const goesOn = this.body.take(bytes, from, to, owned, this.path.clock.nowMs);
     if (this.body.takenBytes > this.#bodyLimit) this.refuse(bodyTooLarge, true);
     else if (!goesOn && this.state !== 'claiming') this.front.pauseBody();
   }
 
   bodyEnded(): void {
-    this.body.complete(this.path.settings.nowMs());
+    this.body.complete(this.path.clock.nowMs);
     if (this.state === 'claiming') this.path.idempotency?.bodyEnded(this);
   }
 
@@ -189,7 +189,7 @@ export class Exchange {
       this.state = 'held';
       path.held.add(this);
     }
-    this.#heldSinceMs ||= path.settings.nowMs();
+    this.#heldSinceMs ||= path.clock.nowMs;
   }
 
   #hasBrokenAll(): boolean {
@@ -215,39 +215,36 @@ export class Exchange {
     this.#charged = backend;
     this.#upstream = upstream;
     this.#suspected = false;
-    this.#sentMs = path.settings.nowMs();
+    this.#sentMs = path.clock.nowMs;
     this.attempts++;
     this.#relay.reset(facts.method);
     if (!facts.hasBody) {
-      upstream.socket.write(`${facts.outgoing}\r\n`, 'latin1');
+      upstream.socket.write(facts.outgoing);
       if (upstream.isConnected) this.#connectedMs = this.#sentMs;
       return;
     }
     this.#awaitsContinue = facts.expectsContinue && body.takenBytes === 0;
     upstream.socket.cork();
-    upstream.socket.write(
-      this.#awaitsContinue ? `${facts.outgoing}Expect: 100-continue\r\n\r\n` : `${facts.outgoing}\r\n`,
-      'latin1',
-    );
+    upstream.socket.write(this.#awaitsContinue ? expecting(facts.outgoing) : facts.outgoing);
     if (upstream.isConnected) this.onConnected();
     // What comes with the head in one packet leaves in one packet.
     process.nextTick(uncork, upstream.socket);
   }
 
   onConnected(): void {
-    this.#connectedMs = this.path.settings.nowMs();
+    this.#connectedMs = this.path.clock.nowMs;
     if (this.facts.hasBody && !this.#awaitsContinue) this.#sendBody();
   }
 
   #sendBody(): void {
     const upstream = this.#upstream;
     if (upstream === undefined) return;
-    this.body.attach(upstream, this.path.settings.nowMs());
+    this.body.attach(upstream, this.path.clock.nowMs);
     if (!this.body.awaitsInstance) this.front.resumeBody();
   }
 
   onUpstreamDrained(): void {
-    this.body.drained(this.path.settings.nowMs());
+    this.body.drained(this.path.clock.nowMs);
     if (!this.body.isComplete || this.state === 'tunnel') this.front.resumeBody();
   }
 
@@ -259,7 +256,7 @@ export class Exchange {
   onResponseBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
     this.#relay.take(bytes, from, to, owned);
     if (this.state === 'idle' || this.front.flush()) return;
-    this.#clientBlockedSinceMs ||= this.path.settings.nowMs();
+    this.#clientBlockedSinceMs ||= this.path.clock.nowMs;
     this.#upstream?.socket.pause();
   }
 
@@ -282,7 +279,7 @@ export class Exchange {
     if (backend === undefined) return;
     this.state = 'responding';
     this.#awaitsContinue = false;
-    backend.answered(head.status, path.settings.nowMs() - this.#sentMs);
+    backend.answered(head.status, path.clock.nowMs - this.#sentMs);
     this.body.release();
     const added = path.addedHeaders(this, backend, head, bytes);
     path.idempotency?.responded(this, head, bytes);
@@ -295,7 +292,7 @@ export class Exchange {
     if (backend === undefined || !this.facts.wantsTunnel) return false;
     this.state = 'tunnel';
     this.#tunnelLeadMs = -1;
-    backend.answered(head.status, path.settings.nowMs() - this.#sentMs);
+    backend.answered(head.status, path.clock.nowMs - this.#sentMs);
     if (this.#upstream) this.#upstream.buffer.owns = true;
     this.front.tunnel(head, bytes, path.addedHeaders(this, backend, head, bytes));
     return true;
@@ -465,7 +462,7 @@ export class Exchange {
 
   /** Something moved in the tunnel, from the client's side. */
   moved(): void {
-    this.#relay.lastByteMs = this.path.settings.nowMs();
+    this.#relay.lastByteMs = this.path.clock.nowMs;
   }
 
   #failed(code: string): void {
@@ -566,3 +563,8 @@ export class Exchange {
 }
 
 const uncork = (socket: { uncork(): void }): void => socket.uncork();
+
+const expectation = Buffer.from('Expect: 100-continue\r\n\r\n');
+
+/** The head with an Expect in place of its empty line. */
+const expecting = (head: Buffer): Buffer => Buffer.concat([head.subarray(0, head.length - 2), expectation]);

@@ -1,10 +1,19 @@
 import type { RouteOptions } from '../engine.ts';
+import type { Backend } from './backend.ts';
+
+/** Whom a sticky cookie names, remembered for the next request of the same connection. */
+interface ResolvedOwner {
+  readonly sticky: string;
+  readonly version: number;
+  readonly owner: Backend | undefined;
+  readonly user: string;
+}
 
 /** A request as it will go to an instance, whatever protocol it came by. One object serves a connection's requests. */
 export class RequestFacts {
   method = '';
-  /** Request line and header lines in latin1, each with CR LF; without the empty line, and without Expect. */
-  outgoing = '';
+  /** The whole head: request line, header lines, empty line; without Expect. */
+  outgoing: Buffer = nothing;
   hasBody = false;
   /** -1: not told. */
   contentLength = -1;
@@ -21,34 +30,48 @@ export class RequestFacts {
   localAddress = '';
   localPort = 0;
   host = '';
-  requestId = '';
   /** The value of the sticky cookie; empty without one. */
   sticky = '';
   /** There were several sticky cookies: it is set anew, so that there is one again. */
   stickyIsAmbiguous = false;
   route: RouteOptions | undefined;
+  resolved: ResolvedOwner = unresolved;
+
+  /** Which user of the instance that the sticky cookie names; empty where nobody says. */
+  get user(): string {
+    return this.resolved.user;
+  }
+
+  /** No head could be made of what the client sent. */
+  clear(): void {
+    this.method = '';
+    this.outgoing = nothing;
+  }
+
+  get requestId(): string {
+    return this.header('x-request-id') ?? '';
+  }
 
   /** Path and query. */
   get target(): string {
-    const start = this.outgoing.indexOf(' ') + 1;
-    return this.outgoing.slice(start, this.outgoing.indexOf(' ', start));
+    const start = this.method.length + 1;
+    return this.outgoing.toString('latin1', start, Math.max(start, this.outgoing.indexOf(32, start)));
   }
 
   /** The first value of this lower-case name, as it goes to the instance. */
   header(lowerName: string): string | undefined {
-    return headerIn(this.outgoing, lowerName);
+    const head = this.outgoing.toString('latin1');
+    let at = head.indexOf('\r\n') + 2;
+    while (at > 1 && at < head.length) {
+      const end = head.indexOf('\r\n', at);
+      const colon = at + lowerName.length;
+      if (head.charCodeAt(colon) === 58 && head.slice(at, colon).toLowerCase() === lowerName)
+        return head.slice(colon + 1, end).trim();
+      at = end + 2;
+    }
+    return undefined;
   }
 }
 
-/** The value of a header in a head that was checked and written by us. */
-export function headerIn(head: string, lowerName: string): string | undefined {
-  let at = head.indexOf('\r\n') + 2;
-  while (at < head.length) {
-    const end = head.indexOf('\r\n', at);
-    const colon = at + lowerName.length;
-    if (head.charCodeAt(colon) === 58 && head.slice(at, colon).toLowerCase() === lowerName)
-      return head.slice(colon + 1, end).trim();
-    at = end + 2;
-  }
-  return undefined;
-}
+const nothing = Buffer.alloc(0);
+const unresolved: ResolvedOwner = { sticky: '', version: -1, owner: undefined, user: '' };

@@ -1,5 +1,7 @@
 import { forwardHeaders } from '../../protocol/forwarded.ts';
-import { fieldList, outgoingHead, type TakenCookie } from '../http1/outgoing.ts';
+import { CookieTaker } from '../http1/cookie-taker.ts';
+import { HeadWriter } from '../http1/head-writer.ts';
+import { fieldList, writeOutgoingHead } from '../http1/outgoing.ts';
 import { type RequestHead, requestFields } from '../http1/request-head.ts';
 import { routeFor } from '../path-rules.ts';
 import { isTraceparent, traceIdOf } from '../trace.ts';
@@ -24,15 +26,19 @@ export interface ClientFacts {
 const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
 /** Of all connections of this process, one after the other. */
-const taken: TakenCookie = { value: '', count: 0 };
+const writer = new HeadWriter();
+
+const noLength = Buffer.from('Content-Length: 0\r\n');
+const lineEnd = Buffer.from('\r\n');
 
 export class RequestIntake {
   readonly #path: DataPath;
   readonly #client: ClientFacts;
   readonly #facts: RequestFacts;
   readonly #peerIsTrusted: boolean;
+  readonly #cookies: CookieTaker | undefined;
   /** The headers that we vouch for, for the host of the latest request. */
-  #vouched = '';
+  #vouched: Buffer = lineEnd;
   #vouchedHost: string | undefined;
 
   constructor(path: DataPath, client: ClientFacts, facts: RequestFacts) {
@@ -40,6 +46,7 @@ export class RequestIntake {
     this.#client = client;
     this.#facts = facts;
     this.#peerIsTrusted = path.settings.trusted.trusts(client.address);
+    this.#cookies = path.cookieName === undefined ? undefined : new CookieTaker(path.cookieName);
     facts.clientAddress = client.address;
     facts.clientPort = client.port;
     facts.localAddress = client.localAddress;
@@ -67,38 +74,31 @@ export class RequestIntake {
     return path.isDenied(target);
   }
 
-  #outgoing(bytes: Buffer, head: RequestHead, host: string): string {
+  #outgoing(bytes: Buffer, head: RequestHead, host: string): Buffer {
     const facts = this.#facts;
-    const path = this.#path;
-    taken.count = 0;
-    taken.value = '';
-    const trace = head.traceparent >= 0 ? fieldText(bytes, head, head.traceparent) : '';
-    const keepsTrace = trace !== '' && isTraceparent(trace);
-    let out = outgoingHead(
-      bytes,
-      head,
-      host,
-      path.cookieName,
-      taken,
-      keepsTrace ? requestFields.traceparent : -1,
-    );
-    facts.sticky = taken.value;
-    facts.stickyIsAmbiguous = taken.count > 1;
-    out += this.#vouchFor(bytes, head, host);
-    const traceparent = keepsTrace ? trace : path.trace.nextTraceparent();
-    if (!keepsTrace) out += `traceparent: ${traceparent}\r\n`;
+    const { trace } = this.#path;
+    const cookies = this.#cookies;
+    cookies?.reset();
+    const told = head.traceparent >= 0 ? fieldText(bytes, head, head.traceparent) : '';
+    const keepsTrace = told !== '' && isTraceparent(told);
+    writer.clear();
+    writeOutgoingHead(writer, bytes, head, host, cookies, keepsTrace ? requestFields.traceparent : -1);
+    facts.sticky = cookies?.value ?? '';
+    facts.stickyIsAmbiguous = cookies !== undefined && cookies.count > 1;
+    writer.block(this.#vouchFor(bytes, head, host));
+    const traceparent = keepsTrace ? told : trace.nextTraceparent();
     const ownId = this.#peerIsTrusted && head.requestId >= 0 ? fieldText(bytes, head, head.requestId) : '';
-    facts.requestId = ownId || traceIdOf(traceparent);
-    out += `X-Request-Id: ${facts.requestId}\r\n`;
-    if (!head.isChunked && head.contentLength < 0 && methodsWithBody.has(head.method))
-      out += 'Content-Length: 0\r\n';
+    const ids = keepsTrace ? '' : `traceparent: ${traceparent}\r\n`;
+    writer.text(`${ids}X-Request-Id: ${ownId || traceIdOf(traceparent)}\r\n`);
+    if (!head.isChunked && head.contentLength < 0 && methodsWithBody.has(head.method)) writer.block(noLength);
     if (head.upgrade >= 0)
-      out += `Connection: Upgrade\r\nUpgrade: ${fieldText(bytes, head, head.upgrade)}\r\n`;
-    return out;
+      writer.text(`Connection: Upgrade\r\nUpgrade: ${fieldText(bytes, head, head.upgrade)}\r\n`);
+    writer.block(lineEnd);
+    return writer.take();
   }
 
   /** X-Forwarded-For and its like: the same for all requests of a connection, but for the host. */
-  #vouchFor(bytes: Buffer, head: RequestHead, host: string): string {
+  #vouchFor(bytes: Buffer, head: RequestHead, host: string): Buffer {
     if (!this.#peerIsTrusted && host === this.#vouchedHost) return this.#vouched;
     const { address, encrypted } = this.#client;
     const { added, protocol, clientAddress } = forwardHeaders(
@@ -113,11 +113,11 @@ export class RequestIntake {
     let lines = '';
     for (let index = 0; index + 1 < added.length; index += 2)
       lines += `${added[index]}: ${added[index + 1]}\r\n`;
-    this.#vouched = lines;
+    this.#vouched = Buffer.from(lines, 'latin1');
     this.#vouchedHost = host;
     this.#facts.secure = protocol === 'https';
     this.#facts.clientAddress = clientAddress;
-    return lines;
+    return this.#vouched;
   }
 }
 

@@ -41,7 +41,7 @@ export class ResponseRelay implements ChunkSink {
   }
 
   take(bytes: Buffer, from: number, to: number, owned: boolean): void {
-    this.lastByteMs = this.#exchange.path.settings.nowMs();
+    this.lastByteMs = this.#exchange.path.clock.nowMs;
     if (this.#phase !== 'head') {
       this.#takeBody(bytes, from, to, owned);
       return;

@@ -4,6 +4,7 @@ import type { InstanceTraffic } from '../engine.ts';
 import type { EngineSettings } from '../options.ts';
 import { Backend, type InstanceView } from './backend.ts';
 import { chooseInstance, openInstances, usableInstances } from './choice.ts';
+import type { LoopClock } from './loop-clock.ts';
 import type { RequestFacts } from './request-facts.ts';
 
 /** The value of the sticky cookie: who the instance is, and who of its users this is. */
@@ -11,14 +12,13 @@ const valueLength = 22;
 
 const longestUser = 32;
 
-export const userOf = (sticky: string): string => sticky.slice(valueLength + 1);
-
 /** So many keys of users are remembered with their instance, because finding it takes a hash for each instance. */
 const mostRemembered = 10_000;
 
 /** The instances of the current routing table, and who of them serves a request. */
 export class Roster {
   readonly #settings: EngineSettings;
+  readonly #clock: LoopClock;
   readonly #onRoom: () => void;
   #backends: Backend[] = [];
   #byCookieValue = new Map<string, Backend>();
@@ -26,21 +26,25 @@ export class Roster {
   #remembered = new Map<string, Backend>();
   #rememberedFor = '';
   #isFirst = true;
+  /** Rises with each change of the instances. */
+  #version = 0;
 
   /** `onRoom`: an instance has finished a request, and may take another. */
-  constructor(settings: EngineSettings, onRoom: () => void) {
+  constructor(settings: EngineSettings, clock: LoopClock, onRoom: () => void) {
     this.#settings = settings;
+    this.#clock = clock;
     this.#onRoom = onRoom;
   }
 
   /** Takes the new views over. Instances that are no longer among them are retired. */
   apply(views: readonly InstanceView[]): void {
+    this.#version++;
     const old = new Map(this.#backends.map((backend) => [backend.view.instance, backend]));
     this.#backends = views.map((view) => {
       const known = old.get(view.instance);
       const { host, port, cookieValue } = known?.view ?? {};
       if (known === undefined || host !== view.host || port !== view.port || cookieValue !== view.cookieValue)
-        return new Backend(view, this.#settings, this.#onRoom, this.#isFirst);
+        return new Backend(view, this.#settings, this.#clock, this.#onRoom, this.#isFirst);
       old.delete(view.instance);
       known.see(view);
       return known;
@@ -56,8 +60,8 @@ export class Roster {
       const key = sticky.kind === 'address' ? facts.clientAddress : facts.header(sticky.header.toLowerCase());
       if (key) return this.#rendezvous(key, excluded);
     }
-    const owner = this.ownerOf(facts.sticky);
-    const isKept = owner?.keeps(userOf(facts.sticky)) === true;
+    const owner = this.ownerOf(facts);
+    const isKept = owner?.keeps(facts.user) === true;
     if (owner !== undefined && isKept && owner.isReady && !owner.isFull && !excluded(owner)) return owner;
     const isBusy = (backend: Backend) => excluded(backend) || (backend.isFull && backend !== owner);
     const request = { owner: isKept ? owner : undefined, random };
@@ -68,11 +72,17 @@ export class Roster {
     );
   }
 
-  /** Whom the sticky cookie names. */
-  ownerOf(sticky: string): Backend | undefined {
-    if (sticky.length === valueLength) return this.#byCookieValue.get(sticky);
+  /** Whom the sticky cookie names; and in the facts, which of its users this is. */
+  ownerOf(facts: RequestFacts): Backend | undefined {
+    const { sticky, resolved } = facts;
+    if (resolved.sticky === sticky && resolved.version === this.#version) return resolved.owner;
+    const isLong = sticky.length > valueLength;
     const isOurs = sticky.charCodeAt(valueLength) === 46 && sticky.length <= valueLength + 1 + longestUser;
-    return isOurs ? this.#byCookieValue.get(sticky.slice(0, valueLength)) : undefined;
+    const owner =
+      isLong && !isOurs ? undefined : this.#byCookieValue.get(isLong ? sticky.slice(0, valueLength) : sticky);
+    const user = owner === undefined ? '' : sticky.slice(valueLength + 1);
+    facts.resolved = { sticky, version: this.#version, owner, user };
+    return owner;
   }
 
   /** The instances to which users may be sent, whatever our own checks say. */

@@ -1,8 +1,9 @@
 import { type ResponseHead, responseFields } from '../http1/response-head.ts';
 import type { EngineSettings } from '../options.ts';
 import type { Backend } from './backend.ts';
+import type { LoopClock } from './loop-clock.ts';
 import type { RequestFacts } from './request-facts.ts';
-import { type Roster, userOf } from './roster.ts';
+import type { Roster } from './roster.ts';
 
 /**
  * The cookie that ties a user to an instance: `VALUE.USER`. The value is a keyed hash of the instance's name, the same
@@ -15,13 +16,15 @@ import { type Roster, userOf } from './roster.ts';
 export class Stickiness {
   readonly #settings: EngineSettings;
   readonly #roster: Roster;
+  readonly #clock: LoopClock;
   readonly #newUser: () => string;
   readonly #session: string | undefined;
   /** The cookie that is taken out of requests; undefined where users stick by something else. */
   readonly cookieName: string | undefined;
 
-  constructor(settings: EngineSettings, roster: Roster, newUser: () => string) {
+  constructor(settings: EngineSettings, roster: Roster, clock: LoopClock, newUser: () => string) {
     this.#settings = settings;
+    this.#clock = clock;
     this.#roster = roster;
     this.#newUser = newUser;
     const { sticky } = settings;
@@ -35,8 +38,8 @@ export class Stickiness {
     if (this.cookieName === undefined) return '';
     const session =
       head.setsCookies && this.#session !== undefined ? sessionIn(head, bytes, this.#session) : 'same';
-    const owner = this.#roster.ownerOf(facts.sticky);
-    const user = owner === undefined ? '' : userOf(facts.sticky);
+    const owner = this.#roster.ownerOf(facts);
+    const { user } = facts;
     if (session === 'deleted') {
       backend.census.forget(user);
       return facts.sticky === '' ? '' : this.#line('', facts.secure, 0);
@@ -44,14 +47,15 @@ export class Stickiness {
     if (this.#settings.sticky.kind === 'application' && session !== 'given' && !this.#hasSession(facts))
       return '';
     const belongsHere = user !== '' && !facts.stickyIsAmbiguous && owner === backend;
-    const nowMs = this.#settings.nowMs();
+    const { nowMs } = this.#clock;
     if (belongsHere) {
       backend.census.note(user, nowMs);
       return '';
     }
     const newcomer = user === '' || facts.stickyIsAmbiguous ? this.#newUser() : user;
     backend.assigned++;
-    backend.census.note(newcomer, nowMs);
+    // Who never comes back with the cookie is no user: programs do not keep cookies.
+    if (newcomer === user) backend.census.note(user, nowMs);
     return this.#line(`${backend.view.cookieValue}.${newcomer}`, facts.secure, undefined);
   }
 

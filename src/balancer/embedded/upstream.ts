@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Backend } from './backend.ts';
 import type { Exchange } from './exchange.ts';
+import type { LoopClock } from './loop-clock.ts';
 import { connectSocket, SocketBuffer } from './socket-reader.ts';
 
 /**
@@ -19,18 +20,24 @@ export class Upstream {
   pending: Buffer | undefined;
   usableUntilMs = 0;
   #isClosed = false;
+  readonly #clock: LoopClock;
 
-  constructor(backend: Backend, proxyHeader: Buffer | undefined) {
+  constructor(backend: Backend, clock: LoopClock, proxyHeader: Buffer | undefined) {
     this.backend = backend;
+    this.#clock = clock;
     backend.connections++;
     const socket = connectSocket(backend.view, this.buffer, this);
     this.socket = socket;
     if (proxyHeader !== undefined) socket.write(proxyHeader);
     socket.on('connect', () => {
+      clock.look();
       this.isConnected = true;
       this.exchange?.onConnected();
     });
-    socket.on('drain', () => this.exchange?.onUpstreamDrained());
+    socket.on('drain', () => {
+      clock.look();
+      this.exchange?.onUpstreamDrained();
+    });
     socket.on('end', () => this.#ended('ended'));
     // Stays for good: a socket may report more than one error, and one that nobody hears ends the process.
     socket.on('error', (error: NodeJS.ErrnoException) => this.#ended(error.code ?? error.message));
@@ -47,6 +54,7 @@ export class Upstream {
 
   onBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
     if (this.#isClosed) return;
+    this.#clock.look();
     if (this.exchange === undefined) {
       // An instance that speaks without having been asked has nothing to say that anybody could use.
       this.#ended('unasked');
@@ -65,6 +73,7 @@ export class Upstream {
   #ended(how: string): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#clock.look();
     const { exchange } = this;
     this.exchange = undefined;
     this.socket.destroy();

@@ -78,6 +78,8 @@ export class RequestHead {
   targetEnd = 0;
   /** Behind the request line. */
   fieldsStart = 0;
+  /** Behind the last header line, where the empty line begins. */
+  linesEnd = 0;
   isAbsolute = false;
   /** The minor version: 0 or 1. */
   minor = 1;
@@ -124,6 +126,7 @@ export function parseRequestHead(
   if (end === incompleteFields) return to - start > limits.headerBytes ? -4 : 0;
   if (end < 0) return end === tooManyFields ? -3 : -2;
   if (end - start > limits.headerBytes) return -4;
+  head.linesEnd = end - 2;
   const refusal = interpret(bytes, head);
   return refusal === 0 ? end : -refusal;
 }
@@ -296,6 +299,10 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
         if (!isChunkedCoding(bytes, from, to)) return codings > 1 || lengths > 0 ? 16 : 18;
         break;
       case requestFields.connection:
+        if (isName(bytes, from, to, 'keep-alive')) {
+          keeps = true;
+          break;
+        }
         connectionLines++;
         closes ||= listHas(bytes, from, to, 'close');
         keeps ||= listHas(bytes, from, to, 'keep-alive');
@@ -415,13 +422,4 @@ function markNamedFields(bytes: Buffer, head: RequestHead): void {
     fields.setKind(index, requestFields.hopByHop);
     head.namesHeaders = true;
   }
-}
-
-/** The value of the first header of this lower-case name; undefined where there is none. */
-export function fieldValue(bytes: Buffer, fields: FieldMarks, lowerName: string): string | undefined {
-  for (let index = 0; index < fields.count; index++) {
-    if (isName(bytes, fields.start(index), fields.nameEnd(index), lowerName))
-      return bytes.toString('latin1', fields.valueStart(index), fields.valueEnd(index));
-  }
-  return undefined;
 }

@@ -25,6 +25,8 @@ export class ResponseHead {
   status = 0;
   /** Behind the status line. */
   fieldsStart = 0;
+  /** Behind the last header line, where the empty line begins. */
+  linesEnd = 0;
   minor = 1;
   readonly fields: FieldMarks = new FieldMarks();
   body: BodyForm = 'none';
@@ -69,6 +71,7 @@ export function parseResponseHead(
   const end = scanFields(bytes, head.fieldsStart, to, mostFields, responseFieldKind, head.fields);
   if (end === incompleteFields) return to - from > responseHeadBytes ? malformed : 0;
   if (end < 0 || end - from > responseHeadBytes) return malformed;
+  head.linesEnd = end - 2;
   return interpret(bytes, head, method) ? end : malformed;
 }
 
@@ -136,6 +139,10 @@ function interpret(bytes: Buffer, head: ResponseHead, method: string): boolean {
         if (to - from !== 7 || !listHas(bytes, from, to, 'chunked')) return false;
         break;
       case responseFields.connection:
+        if (isName(bytes, from, to, 'keep-alive')) {
+          keeps = true;
+          break;
+        }
         closes ||= listHas(bytes, from, to, 'close');
         keeps ||= listHas(bytes, from, to, 'keep-alive');
         markNamed(bytes, head, bytes.toString('latin1', from, to));
