@@ -1,15 +1,17 @@
 /**
  * Who was here lately, in two generations: whoever comes is written into the new one; from time to time the old one is
  * forgotten and the new one grows old. So each user is known for at least one and at most two of these times, and
- * nothing has to be swept.
+ * nothing has to be swept. A newcomer is known, but not counted before the second request: programs that keep no
+ * cookies are newcomers each time.
  */
 export class Census {
-  #recent = new Set<string>();
-  #earlier = new Set<string>();
+  /** True for those who came again. */
+  #recent = new Map<string, boolean>();
+  #earlier = new Map<string, boolean>();
   #turnedMs: number;
   readonly #rememberMs: number;
 
-  /** A user who was not seen for `rememberMs` is forgotten, half of it later at the latest. */
+  /** A user who was not seen for `rememberMs` is forgotten, once more as much later at the latest. */
   constructor(rememberMs: number, nowMs: number) {
     this.#rememberMs = rememberMs;
     this.#turnedMs = nowMs;
@@ -18,9 +20,14 @@ export class Census {
   /** More than this many are not told apart, so that no flood of invented users fills the memory. */
   static readonly most = 100_000;
 
+  greet(newcomer: string, nowMs: number): void {
+    this.#turn(nowMs);
+    if (this.#recent.size < Census.most) this.#recent.set(newcomer, false);
+  }
+
   note(user: string, nowMs: number): void {
     this.#turn(nowMs);
-    if (this.#recent.size < Census.most) this.#recent.add(user);
+    if (this.#recent.size < Census.most) this.#recent.set(user, true);
   }
 
   has(user: string, nowMs: number): boolean {
@@ -35,16 +42,17 @@ export class Census {
 
   count(nowMs: number): number {
     this.#turn(nowMs);
-    let count = this.#recent.size;
-    for (const user of this.#earlier) if (!this.#recent.has(user)) count++;
+    let count = 0;
+    for (const cameAgain of this.#recent.values()) if (cameAgain) count++;
+    for (const [user, cameAgain] of this.#earlier) if (cameAgain && this.#recent.get(user) !== true) count++;
     return count;
   }
 
   #turn(nowMs: number): void {
     const passedMs = nowMs - this.#turnedMs;
     if (passedMs < this.#rememberMs) return;
-    this.#earlier = passedMs < 2 * this.#rememberMs ? this.#recent : new Set();
-    this.#recent = new Set();
+    this.#earlier = passedMs < 2 * this.#rememberMs ? this.#recent : new Map();
+    this.#recent = new Map();
     this.#turnedMs = nowMs;
   }
 }

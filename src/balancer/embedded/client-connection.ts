@@ -38,6 +38,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   #phase: 'head' | 'length' | 'chunks' | 'tunnel' | 'closing' = 'head';
   #remaining = 0;
   #chunks: ChunkedBody | undefined;
+  #payloadBytes = 0;
   /** Bytes whose turn has not come. */
   #pending: Buffer | undefined;
   #isProcessing = false;
@@ -112,7 +113,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       } else if (this.#phase === 'length') {
         const end = Math.min(to, at + this.#remaining);
         this.#remaining -= end - at;
-        this.exchange.takeBody(bytes, at, end, owned);
+        this.exchange.takeBody(bytes, at, end, owned, end - at);
         at = end;
         if (this.#remaining === 0) this.#bodyEnded();
       } else if (this.#phase === 'chunks') {
@@ -163,16 +164,19 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   chunkWire(bytes: Buffer, from: number, to: number, owned: boolean): void {
-    if (from < to) this.exchange.takeBody(bytes, from, to, owned);
+    const payloadBytes = this.#payloadBytes;
+    this.#payloadBytes = 0;
+    if (from < to) this.exchange.takeBody(bytes, from, to, owned, payloadBytes);
   }
 
-  chunkPayload(): void {
-    // Instances understand chunks: they get the body as it came.
+  // Instances understand chunks: they get the body as it came, and the payload is only counted.
+  chunkPayload(_bytes: Buffer, from: number, to: number): void {
+    this.#payloadBytes += to - from;
   }
 
   chunksEnded(trailerLines: string): void {
     const end = Buffer.from(`${trailerLines}\r\n`, 'latin1');
-    this.exchange.takeBody(end, 0, end.length, true);
+    this.exchange.takeBody(end, 0, end.length, true, 0);
     this.#bodyEnded();
   }
 

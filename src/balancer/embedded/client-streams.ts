@@ -96,6 +96,7 @@ class ClientStream implements Front {
   }
 
   begin(rawHeaders: readonly string[], hasBody: boolean): void {
+    this.#path.clock.look();
     const text = headText(rawHeaders, hasBody);
     if (text === undefined) {
       this.refuse(headRefusals[2]);
@@ -116,22 +117,25 @@ class ClientStream implements Front {
     }
     this.exchange.begin();
     if (hasBody) this.#hearBody();
+    else this.#stream.resume(); // nobody hears of a reset behind an end that was not read
   }
 
   #hearBody(): void {
     const { exchange } = this;
-    const take = (piece: Buffer) => exchange.takeBody(piece, 0, piece.length, true);
+    const take = (piece: Buffer, payloadBytes: number) =>
+      exchange.takeBody(piece, 0, piece.length, true, payloadBytes);
     this.#stream.on('data', (bytes: Buffer) => {
+      this.#path.clock.look();
       if (bytes.length === 0) return;
-      if (!this.#isChunked) take(bytes);
-      else take(Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, lineEnd]));
+      const chunk = [Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, lineEnd];
+      take(this.#isChunked ? Buffer.concat(chunk) : bytes, bytes.length);
     });
     let trailers = '';
     this.#stream.on('trailers', (headers) => {
       trailers = trailerText(headers);
     });
     this.#stream.on('end', () => {
-      if (this.#isChunked) take(Buffer.from(`0\r\n${trailers}\r\n`, 'latin1'));
+      if (this.#isChunked) take(Buffer.from(`0\r\n${trailers}\r\n`, 'latin1'), 0);
       exchange.bodyEnded();
     });
   }

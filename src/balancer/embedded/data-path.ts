@@ -144,7 +144,7 @@ export class DataPath {
       protocol: facts.protocol,
       tls: facts.tlsVersion,
       status,
-      bytesIn: body.takenBytes,
+      bytesIn: body.payloadBytes,
       bytesOut,
       durationMs: this.clock.nowMs - startedMs,
       instance: backend?.view.instance,

@@ -123,11 +123,12 @@ export class Exchange {
     return this.facts.route?.bodyBytes ?? this.path.settings.limits.bodyBytes;
   }
 
-  /** A piece of the request's body, framed as it goes over the wire. */
-  takeBody(bytes: Buffer, from: number, to: number, owned: boolean): void {
+  /** A piece of the request's body, framed as it goes over the wire, and how much of it is payload. */
+  takeBody(bytes: Buffer, from: number, to: number, owned: boolean, payloadBytes: number): void {
     if (this.state === 'idle') return; // answered already; the rest is of no use to anybody
+    this.body.payloadBytes += payloadBytes;
     const goesOn = this.body.take(bytes, from, to, owned, this.path.clock.nowMs);
-    if (this.body.takenBytes > this.#bodyLimit) this.refuse(bodyTooLarge, true);
+    if (this.body.payloadBytes > this.#bodyLimit) this.refuse(bodyTooLarge, true);
     else if (!goesOn && this.state !== 'claiming') this.front.pauseBody();
   }
 
@@ -433,7 +434,7 @@ export class Exchange {
     const { body } = this;
     const ageMs = nowMs - this.startedMs;
     const isSlow =
-      ageMs > rateGraceMs && body.takenBytes < ((ageMs - rateGraceMs) / 1_000) * limits.bodyBytesPerSecond;
+      ageMs > rateGraceMs && body.payloadBytes < ((ageMs - rateGraceMs) / 1_000) * limits.bodyBytesPerSecond;
     return nowMs - body.progressMs >= limits.bodyIdleMs || ageMs >= limits.requestTimeoutMs || isSlow;
   }
 

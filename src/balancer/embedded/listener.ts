@@ -107,32 +107,42 @@ class Door implements Listener {
   #accept(socket: net.Socket, isPlain: boolean): void {
     const { limits, proxyProtocolFrom } = this.#path.settings;
     const peer = plainAddress(socket.remoteAddress ?? '') ?? '';
-    const count = (this.#byAddress.get(peer) ?? 0) + 1;
-    if (peer === '' || this.#open >= limits.connections || count > limits.connectionsPerAddress) {
+    if (peer === '' || this.#open >= limits.connections) {
       socket.destroy();
       return;
     }
-    this.#open++;
-    this.#byAddress.set(peer, count);
     this.#path.accepted++;
     const facts = clientFacts(socket, peer);
-    const owner = isPlain ? this.#servePlain(socket, facts) : socket;
-    owner.once('close', () => this.#left(peer));
-    if (isPlain) return;
+    if (isPlain) {
+      if (this.#hasRoomFor(peer)) this.#servePlain(socket, facts);
+      else socket.destroy();
+      return;
+    }
     socket.on('error', () => undefined); // 'close' follows and is what counts
+    this.#open++;
+    socket.once('close', () => this.#open--);
     if (proxyProtocolFrom?.trusts(peer)) this.#hearProxy(socket, facts);
     else this.#welcome(socket, facts);
   }
 
+  #hasRoomFor(address: string): boolean {
+    return (this.#byAddress.get(address) ?? 0) < this.#path.settings.limits.connectionsPerAddress;
+  }
+
+  /** Counts a connection of this client, until it closes. */
+  #count(socket: net.Socket, address: string): void {
+    this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
+    socket.once('close', () => this.#left(address));
+  }
+
   #left(peer: string): void {
-    this.#open--;
     const count = (this.#byAddress.get(peer) ?? 1) - 1;
     if (count > 0) this.#byAddress.set(peer, count);
     else this.#byAddress.delete(peer);
   }
 
   /** The fast way: no TLS, and nothing to be heard before HTTP. */
-  #servePlain(accepted: net.Socket, facts: ClientFacts): net.Socket {
+  #servePlain(accepted: net.Socket, facts: ClientFacts): void {
     const buffer = new SocketBuffer();
     let client: ClientConnection | undefined;
     const socket = adoptSocket(accepted, buffer, {
@@ -140,11 +150,18 @@ class Door implements Listener {
     });
     client = new ClientConnection(this.#path, socket, buffer, facts);
     this.#path.clients.add(client);
+    this.#open++;
+    socket.once('close', () => this.#open--);
+    this.#count(socket, facts.address);
     socket.resume();
-    return socket;
   }
 
   #welcome(socket: net.Socket, facts: ClientFacts): void {
+    if (!this.#hasRoomFor(facts.address)) {
+      socket.destroy();
+      return;
+    }
+    this.#count(socket, facts.address);
     if (this.#secure === undefined) {
       this.#serveOrdinary(socket, facts);
       return;

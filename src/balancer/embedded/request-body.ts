@@ -10,8 +10,9 @@ export class RequestBody {
   isComplete = true;
   /** Is every byte taken so far still here? */
   isHeld = true;
-  /** Bytes that were taken from the client. */
+  /** Bytes that were taken from the client, framing included. */
   takenBytes = 0;
+  payloadBytes = 0;
   /** When the last piece moved, or the end was reached. */
   progressMs = 0;
   /** The instance takes no more at the moment. */
@@ -25,6 +26,7 @@ export class RequestBody {
     this.isComplete = !hasBody;
     this.isHeld = true;
     this.takenBytes = 0;
+    this.payloadBytes = 0;
     this.progressMs = nowMs;
     this.isBlocked = false;
     if (this.#held.length > 0) this.#held = [];

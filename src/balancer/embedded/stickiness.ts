@@ -54,8 +54,7 @@ export class Stickiness {
     }
     const newcomer = user === '' || facts.stickyIsAmbiguous ? this.#newUser() : user;
     backend.assigned++;
-    // Who never comes back with the cookie is no user: programs do not keep cookies.
-    if (newcomer === user) backend.census.note(user, nowMs);
+    backend.census.greet(newcomer, nowMs);
     return this.#line(`${backend.view.cookieValue}.${newcomer}`, facts.secure, undefined);
   }
 
