@@ -167,6 +167,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
   const { query } = arbiter;
   const draining: DrainOptions = {
+    log,
     query,
     instance,
     limitMs: configuration.app.stop.drainMs,

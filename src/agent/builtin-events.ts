@@ -4,6 +4,7 @@
  */
 import type { Arbiter } from '../database/arbiter.ts';
 import { abandonPlaces, pruneLedger } from '../events/ledger.ts';
+import { pruneIdempotency } from '../idempotency/idempotency-ledger.ts';
 import { pruneSessions } from '../sessions/index.ts';
 import type { EventSettings } from '../settings/index.ts';
 
@@ -26,6 +27,11 @@ export function builtinEvents(
     {
       settings: settingsOf('holdfast-prune-sessions', 5 * minute),
       task: (signal) => inBatches(signal, 'sessions', () => pruneSessions(arbiter, rowsAtOnce)),
+    },
+    {
+      settings: settingsOf('holdfast-prune-idempotency', 15 * minute),
+      task: (signal) =>
+        inBatches(signal, 'idempotency keys', () => pruneIdempotency(arbiter.query, rowsAtOnce)),
     },
     {
       settings: settingsOf('holdfast-prune-ledger', 60 * minute),

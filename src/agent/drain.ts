@@ -3,14 +3,16 @@
  * what outlasts the limit is handed over. Before its agent stops, and while there is a reason for maintenance.
  */
 import type { Query } from '../database/arbiter.ts';
-import { isDrained } from '../members/balancers.ts';
+import { type DrainProgress, drainProgress } from '../members/balancers.ts';
 import type { Clock } from '../support/clock.ts';
+import type { Log } from '../support/log.ts';
 import type { AgentEvents } from './events.ts';
 import type { Intentions } from './state-of-agent.ts';
 
-/** A drained instance has had no request for so long. */
+/** Where users cannot be told apart, a drained instance has had no request for so long. */
 const quietMs = 2_000;
 const askEveryMs = 250;
+const tellEveryMs = 3_000;
 
 export interface DrainOptions {
   readonly query: Query;
@@ -20,6 +22,8 @@ export interface DrainOptions {
   readonly clock: Clock;
   /** Cuts every drain short. */
   readonly cut: AbortSignal;
+  /** Is told how far a drain has come while it lasts. */
+  readonly log: Log;
   /** The state has changed: say so. */
   announce(): void;
 }
@@ -51,10 +55,28 @@ export async function drainForMaintenance(
  * Waits until no balancer has a request or a recent user at the instance, or the limit has passed, or the drain is
  * cut short. While the arbiter is away nobody can say, so the limit decides.
  */
-async function untilUnused({ query, instance, limitMs, clock, cut }: DrainOptions): Promise<void> {
+async function untilUnused(options: DrainOptions): Promise<void> {
+  const { query, instance, limitMs, clock, cut, log } = options;
   const deadlineMs = clock.monotonicMs() + limitMs;
+  let tellMs = clock.monotonicMs() + tellEveryMs;
   while (!cut.aborted && clock.monotonicMs() < deadlineMs) {
     await clock.sleep(askEveryMs, cut);
-    if (await isDrained(query, instance, quietMs).catch(() => false)) return;
+    const progress = await drainProgress(query, instance, quietMs).catch(() => undefined);
+    if (progress?.isDrained) return;
+    const nowMs = clock.monotonicMs();
+    if (nowMs < tellMs || cut.aborted) continue;
+    tellMs = nowMs + tellEveryMs;
+    const leftMs = Math.max(0, deadlineMs - nowMs);
+    log.info({ notice: true, instance, ...progress, leftMs }, describe(instance, progress, leftMs));
   }
+}
+
+/** `shop-1 drains: 3 users and 1 request left, at most 12 s more`. */
+function describe(instance: string, progress: DrainProgress | undefined, leftMs: number): string {
+  const limit = `at most ${Math.ceil(leftMs / 1000)} s more`;
+  if (!progress) return `${instance} drains: the arbiter is away, so nobody can say who is left; ${limit}`;
+  const { users, inFlight } = progress;
+  const requests = inFlight === 1 ? '1 request' : `${inFlight} requests`;
+  const people = users === null ? '' : `${users === 1 ? '1 user' : `${users} users`} and `;
+  return `${instance} drains: ${people}${requests} left, ${limit}`;
 }

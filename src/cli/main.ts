@@ -88,6 +88,15 @@ program
   .addOption(stateOption())
   .option('--name <name>', 'unique among the balancers; left out: host name and port')
   .option('--listen <address>', 'instead of `balancer.listen` of the configuration')
+  .option('--self-signed', 'serve https with a certificate made for the purpose, instead of `balancer.tls`')
+  .option('--print-config', 'print the haproxy.cfg that this configuration means, and start nothing')
+  .addOption(new Option('--kept', 'this process was started by the one that keeps the sockets').hideHelp())
+  .addHelpText(
+    'after',
+    `
+SIGHUP starts another balancer process, with the program and the configuration of that moment, which takes over
+the port while the old one finishes its connections: nobody is refused. SIGTERM and SIGINT stop.`,
+  )
   .action(balancerCommand);
 
 program

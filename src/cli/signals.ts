@@ -5,10 +5,11 @@ export interface StopSignals {
   dispose(): void;
 }
 
-export function stopSignals(): StopSignals {
+/** `heard`: SIGHUP means something else to some. */
+export function stopSignals(heard: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP']): StopSignals {
   let handler: (how: { drain: boolean }) => void = () => undefined;
   let asked = 0;
-  const listeners = (['SIGTERM', 'SIGINT', 'SIGHUP'] as const).map((signal) => {
+  const listeners = heard.map((signal) => {
     const listener = () => handler({ drain: signal === 'SIGTERM' && ++asked === 1 });
     process.on(signal, listener);
     return [signal, listener] as const;

@@ -117,6 +117,25 @@ test('the cluster is fine when every instance is up and a balancer was heard of 
   assert.equal(isFine(statusJson({ ...input, view: { ...input.view, balancers: silent } })), false);
 });
 
+test('what a balancer reports is in the data as it stands, and its line in the picture', () => {
+  const traffic = {
+    'shop-1': { state: 'up', users: 4, responses: [0, 7, 0, 0, 0], replayed: 0, failed: 0, unknown: 0 },
+  };
+  const facts = {
+    listen: '0.0.0.0:8080',
+    engine: 'embedded',
+    admin: 'http://127.0.0.1:9100',
+    traffic,
+    losses: [],
+  };
+  const view = { ...input.view, balancers: [{ name: 'b1', seenAgoMs: 400, facts }] };
+  const status = statusJson({ ...input, view });
+  assert.deepEqual(status.balancers, [{ balancer: 'b1', state: 'up', seenAgoMs: 400, ...facts }]);
+  const text = statusText(status);
+  assert.match(text, /^ {2}b1 +up +0\.0\.0\.0:8080 +embedded +7 +0 +0 +0 +0 +0 +0$/m);
+  assert.match(text, /^ {4}users: shop-1 4$/m);
+});
+
 const receiver = (name: string | null, syncState: string | null) => ({
   name,
   state: name && 'streaming',

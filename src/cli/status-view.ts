@@ -3,6 +3,7 @@ import type { EventTotals } from '../events/administration.ts';
 import type { ClusterView } from '../members/cluster.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
 import { takeoverWorstCaseMs } from '../protocol/lease.ts';
+import { type BalancerRow, balancersText } from './balancers-view.ts';
 import { type TotalsJson, totalsJson, totalsLines } from './events-totals-view.ts';
 import { type Style, styled, table } from './output.ts';
 
@@ -92,11 +93,11 @@ export function statusJson(input: StatusInput) {
     events: 'unreadable' in input.events ? input.events : totalsJson(input.events),
     balancers: view.balancers
       .filter((balancer) => balancer.seenAgoMs < 60_000)
-      .map(({ name, seenAgoMs, facts }) => ({
+      .map(({ name, seenAgoMs, facts }): BalancerRow & { readonly seenAgoMs: number } => ({
+        ...facts,
         balancer: name,
         state: seenAgoMs < 5_000 ? 'up' : 'silent',
         seenAgoMs,
-        ...facts,
       })),
     instances: names.map((name) => {
       const member = members.get(name);
@@ -164,18 +165,12 @@ export function statusText(status: Status): string {
     'sessions',
     '',
   ];
-  const balancers = status.balancers.map((one) => [
-    `  ${one.balancer}`,
-    styled(one.state === 'up' ? 'green' : 'red', one.state),
-    String((one as { listen?: string }).listen ?? '–'),
-    String((one as { engine?: string }).engine ?? ''),
-  ]);
   return [
     `${styled('bold', status.cluster ?? 'no cluster')}   a silent member's work is taken over within ${(status.takeoverWorstCaseMs / 1000).toFixed(1)} s at worst`,
     '',
     table([head.map((title) => styled('dim', title)), ...instances]),
     '',
-    balancers.length > 0 ? table(balancers) : styled('red', '  no balancer'),
+    balancersText(status.balancers),
     '',
     `  arbiter  PostgreSQL ${arbiter.version} at ${arbiter.address}, timeline ${arbiter.timeline}, ${arbiter.roundTripMs.toFixed(1)} ms`,
     `           ${styledPromise(arbiter.durability)}`,

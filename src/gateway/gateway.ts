@@ -2,23 +2,40 @@
  * One balancer process: the members that the arbiter knows become a routing table, and the engine carries traffic
  * by it. While the arbiter is away the engine goes on with the last table (P9), which is also kept on disk, so that
  * a balancer started meanwhile can serve too. A notification only saves waiting for the next exchange.
+ *
+ * What the engine counts is looked at all the time, whether or not there is an arbiter, so that the death of an
+ * instance is written down with its cost.
  */
-import type { Engine } from '../balancer/engine.ts';
+import type { CertificateLife } from '../balancer/certificates.ts';
+import type { Address, Engine, InstanceTraffic } from '../balancer/engine.ts';
+import { createKillLedger, describeLoss, type Loss } from '../balancer/kill-ledger.ts';
 import type { TableFile } from '../balancer/table-file.ts';
 import type { Arbiter } from '../database/arbiter.ts';
-import { type BalancerFacts, balancerHeartbeat, balancerLeave } from '../members/balancers.ts';
+import {
+  type BalancerFacts,
+  balancerHeartbeat,
+  balancerLeave,
+  type ReportedTraffic,
+} from '../members/balancers.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
 import type { RoutingTable } from '../protocol/routing-table.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
+import { withoutUndefined } from '../support/without-undefined.ts';
+import { type Admin, openAdmin } from './admin.ts';
 
 export interface GatewayOptions {
-  readonly name: string;
+  /** Unique among the balancers. It may change: one that was replaced gives its name to its successor. */
+  readonly name: () => string;
   readonly arbiter: Arbiter;
   readonly engine: Engine;
   readonly engineName: string;
   readonly tableFile: TableFile;
   readonly host: string;
+  /** Where the admin page is to be; left out: nowhere. */
+  readonly admin?: Address;
+  /** How long the certificates that the engine serves are good for. */
+  readonly certificates?: () => readonly CertificateLife[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -26,9 +43,15 @@ export interface GatewayOptions {
 const exchangeEveryMs = 1_000;
 /** Changes that come together are read together. */
 const gatherMs = 20;
+const lookEveryMs = 500;
+/** How many of the latest losses everybody is told. */
+const reportedLosses = 5;
 
 export interface Gateway {
-  /** Resolves after the first table was applied, from the arbiter or from disk. */
+  /**
+   * Resolves after the first table was applied, from the arbiter or from disk, and the admin page is open. Rejects with
+   * LISTEN_FAILED where that cannot be.
+   */
   readonly ready: Promise<void>;
   close(): Promise<void>;
 }
@@ -37,42 +60,28 @@ export function startGateway(options: GatewayOptions): Gateway {
   const { arbiter, engine, clock, log } = options;
   const stop = new AbortController();
   let table: RoutingTable | undefined;
+  let admin: Admin | undefined;
   let wake: () => void = () => undefined;
   let away = false;
 
-  const facts = (): BalancerFacts => {
-    const { listen, instances } = engine.status();
-    const states = new Map(table?.instances.map((routed) => [routed.instance, routed.state]));
-    return {
-      listen: `${listen.host}:${listen.port}`,
-      engine: options.engineName,
-      pid: process.pid,
-      host: options.host,
-      traffic: Object.fromEntries(
-        instances.map((seen) => [
-          seen.instance,
-          {
-            inFlight: seen.inFlight,
-            idleMs: Math.round(seen.idleMs),
-            state: states.get(seen.instance) ?? ('down' satisfies InstanceState),
-            healthy: seen.healthy,
-            requests: seen.requests,
-            replayed: seen.replayed,
-            failed: seen.failed,
-          },
-        ]),
-      ),
-    };
-  };
+  const states = (): ReadonlyMap<string, InstanceState> =>
+    new Map(table?.instances.map((routed) => [routed.instance, routed.state]));
+  const losses = lossWatch(options, states);
+
+  function apply(next: RoutingTable): void {
+    losses.look(); // the last one at an instance that the new table does not name
+    table = next;
+    engine.apply(next);
+  }
 
   async function exchange(): Promise<void> {
     try {
-      const news = await balancerHeartbeat(arbiter.query, options.name, facts());
+      const facts = factsOf(options, states(), losses.recent(), admin);
+      const news = await balancerHeartbeat(arbiter.query, options.name(), facts);
       if (away) log.info({ notice: true }, 'the arbiter is back');
       away = false;
       if (JSON.stringify(news) === JSON.stringify(table)) return;
-      table = news;
-      engine.apply(news);
+      apply(news);
       await options.tableFile.save(news);
     } catch (error) {
       if (!away) {
@@ -90,8 +99,7 @@ export function startGateway(options: GatewayOptions): Gateway {
   async function run(firstTable: () => void): Promise<void> {
     const onDisk = await options.tableFile.load();
     if (onDisk) {
-      table = onDisk;
-      engine.apply(onDisk);
+      apply(onDisk);
       firstTable();
     }
     while (!stop.signal.aborted) {
@@ -104,17 +112,88 @@ export function startGateway(options: GatewayOptions): Gateway {
     }
   }
 
-  const ready = Promise.withResolvers<void>();
-  const running = run(ready.resolve);
+  const firstTable = Promise.withResolvers<void>();
+  const running = [run(firstTable.resolve), losses.run(stop.signal)];
+  const page = openPage(options, losses.recent, () => table).then((opened) => {
+    admin = opened;
+  });
   return {
-    ready: ready.promise,
+    ready: page.then(() => firstTable.promise),
     async close() {
       stop.abort();
-      await running;
+      await Promise.all(running);
+      await page.catch(() => undefined); // told by `ready`
+      await admin?.close();
       await listener.close();
-      await balancerLeave(arbiter.query, options.name).catch((error) =>
+      await balancerLeave(arbiter.query, options.name()).catch((error) =>
         log.debug({ error: String(error) }, 'could not say goodbye to the arbiter'),
       );
     },
   };
+}
+
+/** Shows the kill ledger the counters again and again, and says what each death has cost. */
+function lossWatch({ engine, clock, log }: GatewayOptions, states: () => ReadonlyMap<string, InstanceState>) {
+  const ledger = createKillLedger();
+  const look = () => {
+    for (const loss of ledger.observe(clock.monotonicMs(), clock.wallMs(), engine.status(), states())) {
+      log[loss.failed > 0 ? 'warn' : 'info']({ notice: true, ...loss }, describeLoss(loss));
+    }
+  };
+  return {
+    look,
+    recent: () => ledger.recent(),
+    async run(stop: AbortSignal): Promise<void> {
+      while (!stop.aborted) {
+        await clock.sleep(lookEveryMs, stop);
+        look();
+      }
+    },
+  };
+}
+
+async function openPage(
+  { name, admin, engine, certificates = () => [], log }: GatewayOptions,
+  losses: () => readonly Loss[],
+  table: () => RoutingTable | undefined,
+): Promise<Admin | undefined> {
+  if (!admin) return undefined;
+  const cluster = () => table()?.cluster;
+  const opened = await openAdmin(admin, {
+    status: () => engine.status(),
+    losses,
+    certificates,
+    labels: () => withoutUndefined({ cluster: cluster(), balancer: name() }),
+  });
+  log.info({ admin: opened.url }, `the balancer's admin page is at ${opened.url}`);
+  return opened;
+}
+
+function factsOf(
+  { engine, engineName, host, certificates = () => [] }: GatewayOptions,
+  states: ReadonlyMap<string, InstanceState>,
+  losses: readonly Loss[],
+  admin: Admin | undefined,
+): BalancerFacts {
+  const { listen, instances, clients } = engine.status();
+  return {
+    listen: `${listen.host}:${listen.port}`,
+    engine: engineName,
+    pid: process.pid,
+    host,
+    admin: admin?.url ?? null,
+    traffic: Object.fromEntries(
+      instances.map((seen) => [seen.instance, reported(seen, states.get(seen.instance) ?? 'down')]),
+    ),
+    clients,
+    losses: losses.slice(-reportedLosses),
+    certificates: certificates(),
+  };
+}
+
+/** Latencies stay on the admin page: they are much, and nobody routes by them. */
+function reported(seen: InstanceTraffic, state: InstanceState): ReportedTraffic {
+  const { healthy, inFlight, users, requests, responses, replayed, failed, unknown } = seen;
+  const idleMs = Math.round(seen.idleMs);
+  return { state, healthy, inFlight, idleMs, users, requests, responses, replayed, failed, unknown };
 }

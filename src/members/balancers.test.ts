@@ -2,7 +2,13 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
-import { type BalancerFacts, balancerHeartbeat, balancerLeave, isDrained } from './balancers.ts';
+import {
+  type BalancerFacts,
+  balancerHeartbeat,
+  balancerLeave,
+  drainProgress,
+  type ReportedTraffic,
+} from './balancers.ts';
 import { claimCluster, viewCluster } from './cluster.ts';
 import { join, type MemberFacts } from './membership.ts';
 
@@ -44,10 +50,32 @@ const seeing = (traffic: BalancerFacts['traffic']): BalancerFacts => ({
   engine: 'embedded',
   pid: 12,
   host: 'host-1',
+  admin: null,
   traffic,
+  clients: { connections: 0, accepted: 0, refusals: {}, waiting: 0 },
+  losses: [],
+  certificates: [],
 });
 
-const idle = { inFlight: 0, idleMs: 5_000, healthy: true, requests: 1, replayed: 0, failed: 0 };
+const idle: ReportedTraffic = {
+  state: 'draining',
+  inFlight: 0,
+  idleMs: 5_000,
+  healthy: true,
+  users: null,
+  requests: 1,
+  responses: [0, 1, 0, 0, 0],
+  replayed: 0,
+  failed: 0,
+  unknown: 0,
+};
+
+/** How far the drain of shop-1 has come when two balancers report this. */
+async function progress(one: Partial<ReportedTraffic>, other: Partial<ReportedTraffic>) {
+  await balancerHeartbeat(arbiter.query, 'b1', seeing({ 'shop-1': { ...idle, ...one } }));
+  await balancerHeartbeat(arbiter.query, 'b2', seeing({ 'shop-1': { ...idle, ...other } }));
+  return drainProgress(arbiter.query, 'shop-1', 2_000);
+}
 
 test('a balancer is told the members that have an address, and the key of the sticky cookie', async () => {
   await joinAs('shop-1');
@@ -59,28 +87,56 @@ test('a balancer is told the members that have an address, and the key of the st
   });
 });
 
-test('an instance is drained when every living balancer routes nobody there and has seen nobody for a while', async () => {
-  const drainedAfter = async (one: object, other: object) => {
-    await balancerHeartbeat(
-      arbiter.query,
-      'b1',
-      seeing({ 'shop-1': { ...idle, state: 'draining', ...one } }),
-    );
-    await balancerHeartbeat(
-      arbiter.query,
-      'b2',
-      seeing({ 'shop-1': { ...idle, state: 'draining', ...other } }),
-    );
-    return isDrained(arbiter.query, 'shop-1', 2_000);
-  };
-  assert.equal(await drainedAfter({}, {}), true);
-  assert.equal(await drainedAfter({}, { state: 'up' }), false);
-  assert.equal(await drainedAfter({ inFlight: 1 }, {}), false);
-  assert.equal(await drainedAfter({}, { idleMs: 1_999 }), false);
+test('an instance is drained when every living balancer routes nobody there and has no user left', async () => {
+  const none = { users: 0, idleMs: 0 };
+  const drainedAfter = async (one: Partial<ReportedTraffic>, other: Partial<ReportedTraffic>) =>
+    (await progress(one, other)).isDrained;
+  assert.equal(await drainedAfter(none, none), true);
+  assert.equal(await drainedAfter(none, { ...none, state: 'up' }), false);
+  assert.equal(await drainedAfter({ ...none, inFlight: 1 }, none), false);
+  assert.equal(await drainedAfter(none, { users: 1, idleMs: 60_000 }), false);
+});
+
+test('where a balancer cannot tell users apart, they are gone when no request came for a while', async () => {
+  assert.equal((await progress({}, {})).isDrained, true);
+  assert.equal((await progress({}, { idleMs: 1_999 })).isDrained, false);
+  assert.equal((await progress({ users: 0 }, { idleMs: 1_999 })).isDrained, false);
+  assert.equal((await progress({}, { inFlight: 1 })).isDrained, false);
+});
+
+test('the progress of a drain is the sum of what all balancers see', async () => {
+  assert.deepEqual(await progress({ users: 3, inFlight: 2 }, { users: 4, inFlight: 1 }), {
+    isDrained: false,
+    inFlight: 3,
+    users: 7,
+  });
+  assert.equal((await progress({ users: 3 }, {})).users, 3);
+  assert.equal((await progress({}, {})).users, null);
+});
+
+test('a balancer that has been silent for five seconds is not asked', async () => {
+  await progress({ users: 3 }, { users: 0 });
+  await arbiter.query(
+    "update holdfast.balancer set seen_at = seen_at - interval '6 seconds' where name = 'b1'",
+  );
+  assert.deepEqual(await drainProgress(arbiter.query, 'shop-1', 2_000), {
+    isDrained: true,
+    inFlight: 0,
+    users: 0,
+  });
+});
+
+test('a balancer that does not know the instance sends nobody there', async () => {
+  await balancerHeartbeat(arbiter.query, 'b1', seeing({}));
+  assert.deepEqual(await drainProgress(arbiter.query, 'shop-1', 2_000), {
+    isDrained: true,
+    inFlight: 0,
+    users: null,
+  });
 });
 
 test('without a balancer there is nothing to drain', async () => {
-  assert.equal(await isDrained(arbiter.query, 'shop-1', 2_000), true);
+  assert.equal((await drainProgress(arbiter.query, 'shop-1', 2_000)).isDrained, true);
 });
 
 test('a balancer that leaves is not shown any more', async () => {

@@ -9,8 +9,10 @@ import {
   listenAddress,
   name,
   publicUrl,
+  regularExpression,
   requestPath,
   secretReference,
+  statusRange,
   text,
   wholeNumber,
 } from './values.ts';
@@ -21,7 +23,20 @@ const health = z
   .strictObject({
     path: requestPath
       .prefault('/')
-      .describe('Path that is asked. An answer of 200 to 399 within the time-out is healthy.'),
+      .describe('Path that is asked. An answer within the time-out that is as expected is healthy.'),
+    expect: z
+      .strictObject({
+        status: statusRange
+          .prefault('200-399')
+          .describe('Status of a good answer: one such as `200`, or a range such as `200-299`.'),
+        body: regularExpression
+          .optional()
+          .describe(
+            'Regular expression that the beginning of the body must match. Left out: the body does not matter.',
+          ),
+      })
+      .prefault({})
+      .describe('What a good answer is.'),
     every: duration(50, hour).prefault('1s').describe('Time between two checks.'),
     timeout: duration(10, hour)
       .prefault('500ms')

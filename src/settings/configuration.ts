@@ -3,6 +3,15 @@
  * Secrets are still references here; they become values only on the host that uses them (secrets.ts). What a key
  * means is written at its definition in the schema, and in docs/configuration.md.
  */
+import type {
+  AccessLogOptions,
+  CertificateFiles,
+  DrainOptions,
+  Limits,
+  ProxyProtocolOptions,
+  RouteOptions,
+  StickyOptions,
+} from '../balancer/engine.ts';
 import type { CalendarSettings } from '../protocol/calendar/schedule.ts';
 import type { RestartRules } from '../protocol/restart.ts';
 import type { Address, SecretReference } from './values.ts';
@@ -62,6 +71,10 @@ export interface InstanceSettings {
 
 export interface HealthSettings {
   readonly path: string;
+  /** Lowest and highest status of a good answer. */
+  readonly status: readonly [lowest: number, highest: number];
+  /** A regular expression that the beginning of the body must match. */
+  readonly body: string | undefined;
   readonly everyMs: number;
   readonly timeoutMs: number;
   readonly unhealthyAfter: number;
@@ -78,12 +91,42 @@ export interface StopSettings {
   readonly killMs: number;
 }
 
+/** As the engines take it, apart from what only the host knows that runs the balancer. */
 export interface BalancerSettings {
   readonly listen: Address;
   readonly engine: 'embedded' | 'haproxy';
-  readonly sticky: { readonly cookie: string };
+  /** `auto`: one for each core. */
+  readonly workers: number | 'auto';
+  /** Undefined: plain HTTP. */
+  readonly tls: BalancerTlsSettings | undefined;
+  readonly sticky: StickyOptions;
   readonly trustedProxies: readonly string[];
-  readonly holdMs: number;
+  readonly proxyProtocol: ProxyProtocolOptions | undefined;
+  readonly responseTimeoutMs: number;
+  readonly routes: readonly RouteOptions[];
+  readonly deny: readonly string[];
+  /** Infinity where there is no limit. */
+  readonly limits: Limits;
+  readonly slowStartMs: number;
+  /** The deadline is that of the instance: `app.stop.drainMs`. */
+  readonly drain: Omit<DrainOptions, 'deadlineMs'>;
+  readonly weights: Readonly<Record<string, number>>;
+  /** Absolute paths. */
+  readonly pages: Readonly<Record<string, string>>;
+  readonly accessLog: AccessLogOptions | undefined;
+  readonly admin: Address;
+  /** Undefined: the header `Idempotency-Key` means nothing. */
+  readonly idempotency: { readonly keepMs: number } | undefined;
+}
+
+export interface BalancerTlsSettings {
+  /** Absolute paths. Empty only, and always, where the certificate is self-signed. */
+  readonly certificates: readonly CertificateFiles[];
+  readonly selfSigned: boolean;
+  readonly minVersion: 'TLSv1.2' | 'TLSv1.3';
+  readonly http2: boolean;
+  readonly redirectFrom: Address | undefined;
+  readonly hstsMs: number | undefined;
 }
 
 export interface SessionSettings {

@@ -46,7 +46,7 @@ export function canonicalJson(value: JsonValue): string {
  */
 export function configurationFromDocument(
   document: unknown,
-  options: { directory?: string; name?: string } = {},
+  options: { directory?: string; name?: string; remedy?: string } = {},
 ): Configuration {
   const parsed = configurationSchema.safeParse(document);
   if (parsed.success) return resolve(parsed.data, options.directory ?? process.cwd());
@@ -55,7 +55,9 @@ export function configurationFromDocument(
     ({ pathText, message }) => `${pathText}: ${message}`,
   );
   throw new HoldfastError('CONFIGURATION_INVALID', `${name} cannot be used:\n  ${problems.join('\n  ')}`, {
-    remedy: 'It was probably stored by another version of Holdfast: run the same version everywhere.',
+    remedy:
+      options.remedy ??
+      'It was probably stored by another version of Holdfast: run the same version everywhere.',
   });
 }
 

@@ -98,6 +98,9 @@ const words = [
   '2027-01-01',
   '2027-03-28T02:30',
   'shop_{instance}',
+  '16KB',
+  'GET',
+  '200-299',
 ];
 
 /** Mostly what the schema allows, sometimes anything. */
@@ -110,6 +113,7 @@ function valueFor(schema: JsonSchema): fc.Arbitrary<unknown> {
     if (form.enum) return fc.constantFrom(...form.enum);
     if (form.const !== undefined) return fc.constant(form.const);
     if (form.type === 'integer') return fc.integer({ min: 1, max: 40 });
+    if (form.type === 'number') return fc.double({ min: 0, max: 1, noNaN: true });
     if (form.type === 'boolean') return fc.boolean();
     if (form.type === 'array') return fc.array(valueFor(form.items ?? {}), { maxLength: 3 });
     if (form.type === 'string') {

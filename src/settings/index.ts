@@ -3,6 +3,7 @@ export type {
   AlarmSettings,
   AppSettings,
   BalancerSettings,
+  BalancerTlsSettings,
   CalendarSettings,
   Configuration,
   DatabaseSettings,

@@ -6,7 +6,8 @@ const introduction = `# The configuration file
 _Made from the schema by \`node src/settings/generate.ts\`. Change the descriptions in \`src/settings/\`, not this page._
 
 One file, \`holdfast.yaml\`, describes the whole cluster. Only \`cluster\` and \`app\` are required. Times are written with
-their unit: \`500ms\`, \`5s\`, \`10m\`, \`2h\`, \`7d\`. A key that is not on this page is an error that names file, line and column.
+their unit: \`500ms\`, \`5s\`, \`10m\`, \`2h\`, \`7d\`; so are sizes: \`512B\`, \`16KB\`, \`10MB\`, \`1GB\`, where 1 KB is 1024
+bytes. A key that is not on this page is an error that names file, line and column.
 
 \`holdfast init\` writes a first file for the application in a folder. Editors show these descriptions while you type
 if the file begins with a line that names the schema:
@@ -129,8 +130,8 @@ function formOf(schema: JsonSchema): string {
 function oneForm(schema: JsonSchema): string {
   if (schema.const !== undefined) return `\`${String(schema.const)}\``;
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ');
-  if (schema.type === 'string') return schema.pattern?.includes('ms|s|m|h|d') ? 'duration' : 'text';
-  if (schema.type === 'integer') return `${schema.minimum} to ${schema.maximum}`;
+  if (schema.type === 'string') return textKind(schema.pattern ?? '');
+  if (schema.type === 'integer' || schema.type === 'number') return `${schema.minimum} to ${schema.maximum}`;
   if (schema.type === 'boolean') return '`true`, `false`';
   if (schema.type === 'array') return `list of ${schema.items ? formOf(schema.items) : 'anything'}`;
   if (schema.type === 'object') {
@@ -138,6 +139,11 @@ function oneForm(schema: JsonSchema): string {
     return keys.length > 0 && keys.length <= 3 ? `\`{${keys.join(', ')}}\`` : 'map';
   }
   return schema.type ?? 'anything';
+}
+
+function textKind(pattern: string): string {
+  if (pattern.includes('ms|s|m|h|d')) return 'duration';
+  return pattern.includes('KB|MB|GB') ? 'size' : 'text';
 }
 
 /** `{file}` and `{env}` side by side are a reference to a secret. */

@@ -16,6 +16,7 @@ import type {
 } from './configuration.ts';
 import { monthNames, weekdayNames } from './events-schema.ts';
 import { momentOf } from './moments.ts';
+import { balancerOf } from './resolve-balancer.ts';
 import { alarmOutcomes } from './safeguards-schema.ts';
 import { instanceNames, type ParsedInput } from './schema.ts';
 
@@ -26,18 +27,12 @@ const lostRerun = { reruns: 3 } as const;
 
 /** `directory` is the absolute path of the folder against which relative paths are meant. */
 export function resolve(input: ParsedInput, directory: string): Configuration {
-  const { balancer, sessions, lease } = input;
+  const { sessions, lease } = input;
   return {
     cluster: input.cluster,
     database: databaseOf(input.database),
     app: appOf(input, directory),
-    balancer: {
-      listen: balancer.listen,
-      engine: balancer.engine,
-      sticky: balancer.sticky,
-      trustedProxies: balancer.trustedProxies,
-      holdMs: balancer.hold,
-    },
+    balancer: balancerOf(input.balancer, directory),
     sessions: {
       idleMs: sessions.idle,
       absoluteMs: sessions.absolute,
@@ -78,6 +73,8 @@ function appOf({ cluster, app }: ParsedInput, directory: string): AppSettings {
     url: app.url,
     health: {
       path: health.path,
+      status: health.expect.status,
+      body: health.expect.body,
       everyMs: health.every,
       timeoutMs: health.timeout,
       unhealthyAfter: health.unhealthyAfter,

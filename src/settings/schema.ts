@@ -6,20 +6,10 @@
 import { z } from 'zod';
 import { formatDuration } from '../support/duration.ts';
 import { appSchema } from './app-schema.ts';
+import { balancerSchema, weightProblems } from './balancer-schema.ts';
 import { eventsSchema } from './events-schema.ts';
 import { alarmSchema, fenceSchema, ledgerSchema, roleProblem } from './safeguards-schema.ts';
-import {
-  databaseUrl,
-  duration,
-  endpointUrl,
-  flag,
-  folder,
-  listenAddress,
-  name,
-  network,
-  secretReference,
-  text,
-} from './values.ts';
+import { databaseUrl, duration, endpointUrl, flag, folder, name, secretReference, text } from './values.ts';
 
 const hour = 3_600_000;
 const day = 24 * hour;
@@ -41,34 +31,6 @@ const database = z.union(
   ],
   { error: 'expected a PostgreSQL address such as postgres://holdfast@db1,db2/shop, or {url, password}' },
 );
-
-const cookieName = text('expected the name of a cookie', /^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$/);
-
-const balancer = z
-  .strictObject({
-    listen: listenAddress.prefault('0.0.0.0:8080').describe('Address on which users are served.'),
-    engine: z
-      .enum(['embedded', 'haproxy'], { error: 'expected embedded or haproxy' })
-      .default('embedded')
-      .describe("What carries the traffic: Holdfast's own engine, or a HAProxy that Holdfast drives."),
-    sticky: z
-      .strictObject({
-        cookie: cookieName.default('holdfast').describe('Name of the cookie that the balancer sets.'),
-      })
-      .prefault({})
-      .describe('How a user stays on one instance as long as it is there.'),
-    trustedProxies: z
-      .array(network, { error: 'expected a list of networks' })
-      .default([])
-      .describe(
-        'Networks of proxies in front of the balancer. Only theirs is believed in forwarded headers.',
-      ),
-    hold: duration(0, hour)
-      .prefault('5s')
-      .describe('How long a request waits when no instance can take it, before it is answered with 503.'),
-  })
-  .prefault({})
-  .describe('The balancer in front of the instances.');
 
 const sessions = z
   .strictObject({
@@ -156,7 +118,7 @@ export const configurationSchema = z
           'The PostgreSQL that keeps leases, sessions and events: an address or `{url, password}`. Left out: an embedded one beside this file, for one machine.',
         ),
       app: appSchema.describe('The application.'),
-      balancer,
+      balancer: balancerSchema,
       sessions,
       files,
       lease,
@@ -174,6 +136,8 @@ export const configurationSchema = z
       const message = `"${on.prefer}" is no instance of this cluster (${known.join(', ')})`;
       context.addIssue({ code: 'custom', path: ['events', event, 'on', 'prefer'], message });
     }
+    for (const { path, message } of weightProblems(value.balancer.weights, known))
+      context.addIssue({ code: 'custom', path: ['balancer', ...path], message });
     const message = value.fence && 'role' in value.fence ? roleProblem(value.fence.role, known) : undefined;
     if (message !== undefined) context.addIssue({ code: 'custom', path: ['fence', 'role'], message });
   });

@@ -6,6 +6,7 @@
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { durationPattern, formatDuration, parseDuration } from '../support/duration.ts';
+import { formatSize, parseSize, sizePattern } from '../support/size.ts';
 
 export function text(expected: string, pattern: RegExp = /\S/) {
   return z.string({ error: expected }).regex(pattern, { error: expected, abort: true });
@@ -25,6 +26,20 @@ export function duration(minMs: number, maxMs: number) {
     .transform((value) => parseDuration(value) ?? 0);
 }
 
+/** An amount of data with its unit; in the configuration that comes out, bytes. */
+export function size(minBytes: number, maxBytes: number) {
+  const expected = 'expected a size with its unit, such as 512B, 16KB, 10MB or 1GB';
+  return text(expected, sizePattern)
+    .refine(
+      (value) => {
+        const bytes = parseSize(value);
+        return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes;
+      },
+      { error: `expected a size from ${formatSize(minBytes)} to ${formatSize(maxBytes)}`, abort: true },
+    )
+    .transform((value) => parseSize(value) ?? 0);
+}
+
 export function wholeNumber(min: number, max: number) {
   const error = `expected a whole number from ${min} to ${max}`;
   return z.int({ error }).min(min, { error, abort: true }).max(max, { error, abort: true });
@@ -39,6 +54,37 @@ export const name = text(
 
 export const commandLine = text('expected a command');
 export const folder = text('expected the path of a folder');
+export const filePath = text('expected the path of a file');
+
+/** As the engines read it: without regard to case, and without the flags that make JavaScript stricter. */
+export const regularExpression = text('expected a regular expression').superRefine((value, context) => {
+  try {
+    new RegExp(value, 'i');
+  } catch (error) {
+    const reason = (error as Error).message.replace(/^.*\/i?: /s, '');
+    context.addIssue({ code: 'custom', message: `expected a regular expression: ${reason}` });
+  }
+});
+
+const expectedStatus = 'expected a status from 200 to 599, or a range of them such as 200-299';
+
+/** A status or a range of them; in the configuration that comes out, the lowest and the highest. */
+export const statusRange = z
+  .union(
+    [
+      z
+        .int({ error: expectedStatus })
+        .min(200, { error: expectedStatus })
+        .max(599, { error: expectedStatus }),
+      text(expectedStatus, /^[2-5]\d\d(?:-[2-5]\d\d)?$/),
+    ],
+    { error: expectedStatus },
+  )
+  .transform((value): readonly [lowest: number, highest: number] => {
+    const [lowest = 0, highest = lowest] = String(value).split('-').map(Number);
+    return [lowest, highest];
+  })
+  .refine(([lowest, highest]) => lowest <= highest, { error: expectedStatus });
 
 /** Where a secret is found on the host that needs it. The value itself never stands in the configuration. */
 export const secretReference = z.union(

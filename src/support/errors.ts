@@ -23,6 +23,7 @@ export const errorCodes = {
   EMBEDDED_POSTGRES: 'The embedded PostgreSQL could not be installed or started.',
   COMMAND_FAILED: 'The application command cannot be started.',
   LISTEN_FAILED: 'An address to listen on is taken or not allowed.',
+  CERTIFICATE_INVALID: 'A TLS certificate or its key cannot be used.',
   SESSION_UNAVAILABLE: 'A session can be neither read nor proved current while the arbiter is away.',
   SESSION_READ_ONLY: 'A session was changed while the arbiter is away and the policy is readonly.',
   SESSION_INVALID: 'A session value cannot be stored.',

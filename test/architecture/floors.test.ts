@@ -22,6 +22,7 @@ const floors: Readonly<Record<string, number>> = {
   events: 2,
   sessions: 2,
   files: 2,
+  idempotency: 2,
   settings: 2,
   agent: 3,
   gateway: 3,

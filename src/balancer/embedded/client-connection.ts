@@ -126,7 +126,6 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       } else break;
     }
     this.#isProcessing = false;
-    if (at >= to && this.exchange.isIdle && this.#phase === 'head') this.#path.isClosing && this.#close();
   }
 
   #stash(bytes: Buffer, from: number, to: number): void {
@@ -338,9 +337,8 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     } else if (waitedMs >= limits.clientIdleMs) this.#socket.destroy();
   }
 
-  /** The balancer stops: an idle connection ends now, another one with its response. */
-  endWhenIdle(): void {
-    if (this.exchange.isIdle && !this.#hasBegun) this.#close();
+  endWhenIdle(now: boolean): void {
+    if (now && this.exchange.isIdle && !this.#hasBegun) this.#close();
   }
 
   destroy(): void {

@@ -27,12 +27,10 @@ export function serveStreams(path: DataPath, socket: TLSSocket, client: ClientFa
 }
 
 class ClientSession implements Client {
-  readonly #path: DataPath;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Set<ClientStream>();
 
   constructor(path: DataPath, session: ServerHttp2Session, client: ClientFacts) {
-    this.#path = path;
     this.#session = session;
     session.setTimeout(path.settings.limits.clientIdleMs, () => session.close());
     session.on('error', () => undefined); // 'close' follows and is what counts
@@ -52,7 +50,6 @@ class ClientSession implements Client {
 
   tick(nowMs: number): void {
     for (const { exchange } of this.#streams) exchange.tick(nowMs);
-    if (this.#path.isClosing) this.endWhenIdle();
   }
 
   endWhenIdle(): void {

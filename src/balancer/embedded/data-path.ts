@@ -26,7 +26,8 @@ export interface Client {
   tick(nowMs: number): void;
   /** The exchanges that are under way. */
   exchanges(): Iterable<Exchange>;
-  endWhenIdle(): void;
+  /** The balancer stops. `now`: an idle connection ends now; else with its next response. */
+  endWhenIdle(now: boolean): void;
   destroy(): void;
 }
 
@@ -40,6 +41,7 @@ export interface DataPathOptions {
 }
 
 const tickMs = 100;
+const longestIdleGraceMs = 5_000;
 
 export class DataPath {
   readonly settings: EngineSettings;
@@ -167,13 +169,18 @@ export class DataPath {
     };
   }
 
-  /** Connections end as soon as they are idle; after `graceMs` all of them do. */
+  /**
+   * Connections end with their next response; those that stay idle are closed when half of the time has passed, because
+   * a client may be about to send a request on one at this moment. After `graceMs` all of them end.
+   */
   async close(graceMs: number): Promise<void> {
     this.isClosing = true;
-    for (const client of this.clients) client.endWhenIdle();
-    const deadlineMs = this.settings.nowMs() + graceMs;
-    while (this.clients.size > 0 && this.settings.nowMs() < deadlineMs)
+    const startedMs = this.clock.look();
+    const idleUntilMs = startedMs + Math.min(graceMs / 2, longestIdleGraceMs);
+    while (this.clients.size > 0 && this.clock.look() < startedMs + graceMs) {
+      for (const client of this.clients) client.endWhenIdle(this.clock.nowMs >= idleUntilMs);
       await new Promise((resolve) => setTimeout(resolve, Math.min(20, graceMs)));
+    }
     for (const client of this.clients) client.destroy();
     clearInterval(this.#ticking);
     this.roster.close();

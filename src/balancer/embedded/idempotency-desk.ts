@@ -144,9 +144,15 @@ export class IdempotencyDesk {
   }
 }
 
-function fingerprintOf({ facts, body }: Exchange, claim: Claim): string {
+/** Who asks for what. Of the cookies only that of the session, where it is known: others change between two requests. */
+function fingerprintOf({ facts, body, path }: Exchange, claim: Claim): string {
+  const { sticky } = path.settings;
+  const name = 'session' in sticky ? sticky.session : undefined;
+  const cookies = facts.header('cookie')?.split(';') ?? [];
+  const session = cookies.find((pair) => name !== undefined && pair.trim().startsWith(`${name}=`)) ?? '';
   const hash = createHash('sha256');
-  hash.update(`${facts.method} ${facts.host} ${facts.target}\n${facts.header('authorization') ?? ''}\n`);
+  hash.update(`${facts.method} ${facts.host} ${facts.target}\n`);
+  hash.update(`${facts.header('authorization') ?? ''}\n${session.trim()}\n`);
   if (claim.waitsForBody) for (const piece of body.pieces) hash.update(piece);
   return hash.digest('hex');
 }

@@ -79,7 +79,7 @@ class Door implements Listener {
       await new Promise<void>((resolve, reject) => {
         this.#server.once('error', reject);
         const { inherited, sharesPort } = this.#options;
-        if (inherited !== undefined) this.#server.listen(inherited, resolve);
+        if (inherited !== undefined) this.#server.listen(inherited, backlog, resolve);
         else this.#server.listen({ host, port, backlog, reusePort: sharesPort }, resolve);
       });
     } catch (error) {
