@@ -31,18 +31,28 @@ test('random bytes are drawn in blocks, each used up and none twice', () => {
     blocks.push(randomBytes(bytes));
     return blocks.at(-1) as Buffer;
   });
-  const ids = Array.from({ length: 640 }, () => source.nextTraceId());
-  assert.equal(blocks.length, 10);
+  const idsInBlock = () => (blocks[0]?.length ?? 0) / 16;
+  const ids = [source.nextTraceId()];
+  while (ids.length < 3 * idsInBlock()) ids.push(source.nextTraceId());
+  assert.equal(blocks.length, 3);
   assert.equal(ids.join(''), Buffer.concat(blocks).toString('hex'));
 });
 
 test('an id of zeros only, which stands for none, is passed over', () => {
-  const blocks = [Buffer.alloc(1024), Buffer.concat([Buffer.alloc(32), Buffer.alloc(992, 0xab)])];
-  const draw = () => blocks.shift() ?? Buffer.alloc(1024, 0xcd);
-  assert.equal(traceSource(draw).nextTraceId(), 'ab'.repeat(16));
-  blocks.push(Buffer.concat([Buffer.alloc(16, 1), Buffer.alloc(8), Buffer.alloc(1000, 2)]));
+  const begins = (start: Buffer, filling: number) => (bytes: number) =>
+    Buffer.concat([start, Buffer.alloc(bytes - start.length, filling)]);
+  assert.equal(traceSource(begins(Buffer.alloc(32), 0xab)).nextTraceId(), 'ab'.repeat(16));
+  const traceThenZeros = Buffer.concat([Buffer.alloc(16, 1), Buffer.alloc(8)]);
   const expected = `00-${'01'.repeat(16)}-${'02'.repeat(8)}-01`;
-  assert.equal(traceSource(draw).nextTraceparent(), expected);
+  assert.equal(traceSource(begins(traceThenZeros, 2)).nextTraceparent(), expected);
+});
+
+test('digits are written in place, are those of the block, and never all zero', () => {
+  const target = Buffer.from('<________________>');
+  traceSource((bytes) => Buffer.alloc(bytes, 0xa7)).writeDigits(target, 1, 16);
+  assert.equal(target.toString(), `<${'a7'.repeat(8)}>`);
+  traceSource((bytes) => Buffer.alloc(bytes)).writeDigits(target, 1, 16);
+  assert.equal(target.toString(), `<${'0'.repeat(15)}1>`);
 });
 
 test('a valid traceparent is known, and its trace id is read', () => {

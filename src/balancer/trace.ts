@@ -13,6 +13,8 @@ export interface TraceSource {
    * the opposite one would silence those that record everything by themselves.
    */
   nextTraceparent(): string;
+  /** Writes so many digits (an even number, at most 32) as ASCII, without making a text of them. */
+  writeDigits(target: Uint8Array, at: number, count: number): void;
 }
 
 /** Whoever keeps an id for long should copy it: it is a slice of the block's text and keeps all of it in memory. */
@@ -25,6 +27,8 @@ const noParent = '0'.repeat(16);
 export function traceSource(drawBlock: (bytes: number) => Buffer): TraceSource {
   let digits = '';
   let at = 0;
+  let bytes: Uint8Array = new Uint8Array(0);
+  let used = 0;
 
   const next = (count: number, forbidden: string): string => {
     for (;;) {
@@ -40,7 +44,28 @@ export function traceSource(drawBlock: (bytes: number) => Buffer): TraceSource {
   return {
     nextTraceId: () => next(32, noTrace),
     nextTraceparent: () => `00-${next(32, noTrace)}-${next(16, noParent)}-01`,
+    writeDigits(target, start, count) {
+      if (used + count / 2 > bytes.length) {
+        bytes = drawBlock(blockBytes);
+        used = 0;
+      }
+      for (let index = 0; index < count; index += 2) {
+        const byte = bytes[used++] as number;
+        target[start + index] = digitOf[byte >> 4] as number;
+        target[start + index + 1] = digitOf[byte & 15] as number;
+      }
+      // All zero is no id. The chance is nil; a rule is a rule.
+      if (count > 0 && isZero(target, start, count)) target[start + count - 1] = digitOf[1] as number;
+    },
   };
+}
+
+const digitOf = Buffer.from('0123456789abcdef', 'latin1');
+
+function isZero(target: Uint8Array, start: number, count: number): boolean {
+  let at = start;
+  while (at < start + count && target[at] === digitOf[0]) at++;
+  return at === start + count;
 }
 
 /** Versions after 00 may append fields, each after a dash; 00 has none. */

@@ -210,8 +210,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     writer.clear();
     writeStatusAndLines(bytes, response, this.passesChunks);
     if (added !== '') writer.text(added);
-    if (!this.#keepAlive) writer.text('Connection: close\r\n\r\n');
-    else writer.text(this.#isHttp10 ? 'Connection: keep-alive\r\n\r\n' : '\r\n');
+    if (!this.#keepAlive) writer.text('Connection: close\r\n');
+    else if (this.#isHttp10) writer.text('Connection: keep-alive\r\n');
+    writer.lineEnd();
   }
 
   body(bytes: Buffer, from: number, to: number, owned: boolean): void {

@@ -29,7 +29,14 @@ const methodsWithBody: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 const writer = new HeadWriter();
 
 const noLength = Buffer.from('Content-Length: 0\r\n');
-const lineEnd = Buffer.from('\r\n');
+
+/** What names a request, with room for the digits. */
+const idLines = `traceparent: 00-${'0'.repeat(32)}-${'0'.repeat(16)}-01\r\nX-Request-Id: ${'0'.repeat(32)}\r\n`;
+const traceDigits = 32;
+const spanDigits = 16;
+const traceAt = idLines.indexOf('00-') + 3;
+const spanAt = traceAt + traceDigits + 1;
+const idAt = idLines.indexOf('Id: ') + 4;
 
 export class RequestIntake {
   readonly #path: DataPath;
@@ -37,8 +44,8 @@ export class RequestIntake {
   readonly #facts: RequestFacts;
   readonly #peerIsTrusted: boolean;
   readonly #cookies: CookieTaker | undefined;
-  /** The headers that we vouch for, for the host of the latest request. */
-  #vouched: Buffer = lineEnd;
+  /** The headers that we vouch for, for the host of the latest request; and the lines that name it. */
+  #vouched: Buffer = Buffer.alloc(0);
   #vouchedHost: string | undefined;
 
   constructor(path: DataPath, client: ClientFacts, facts: RequestFacts) {
@@ -85,16 +92,32 @@ export class RequestIntake {
     writeOutgoingHead(writer, bytes, head, host, cookies, keepsTrace ? requestFields.traceparent : -1);
     facts.sticky = cookies?.value ?? '';
     facts.stickyIsAmbiguous = cookies !== undefined && cookies.count > 1;
-    writer.block(this.#vouchFor(bytes, head, host));
-    const traceparent = keepsTrace ? told : trace.nextTraceparent();
-    const ownId = this.#peerIsTrusted && head.requestId >= 0 ? fieldText(bytes, head, head.requestId) : '';
-    const ids = keepsTrace ? '' : `traceparent: ${traceparent}\r\n`;
-    writer.text(`${ids}X-Request-Id: ${ownId || traceIdOf(traceparent)}\r\n`);
+    const vouched = this.#vouchFor(bytes, head, host);
+    const hasOwnId = this.#peerIsTrusted && head.requestId >= 0;
+    if (keepsTrace || hasOwnId) {
+      // Somebody before us has named the request.
+      writer.run(vouched, 0, vouched.length - idLines.length);
+      const traceparent = keepsTrace ? told : trace.nextTraceparent();
+      const id = hasOwnId ? fieldText(bytes, head, head.requestId) : traceIdOf(traceparent);
+      writer.text(`${keepsTrace ? '' : `traceparent: ${traceparent}\r\n`}X-Request-Id: ${id}\r\n`);
+    } else {
+      writer.block(vouched);
+      this.#nameRequest();
+    }
     if (!head.isChunked && head.contentLength < 0 && methodsWithBody.has(head.method)) writer.block(noLength);
     if (head.upgrade >= 0)
       writer.text(`Connection: Upgrade\r\nUpgrade: ${fieldText(bytes, head, head.upgrade)}\r\n`);
-    writer.block(lineEnd);
+    writer.lineEnd();
     return writer.take();
+  }
+
+  /** Fills in the ids of a request that nobody has named: the trace, the span, and once more the trace. */
+  #nameRequest(): void {
+    const { bytes, length } = writer;
+    const start = length - idLines.length;
+    this.#path.trace.writeDigits(bytes, start + traceAt, traceDigits);
+    this.#path.trace.writeDigits(bytes, start + spanAt, spanDigits);
+    bytes.copyWithin(start + idAt, start + traceAt, start + traceAt + traceDigits);
   }
 
   /** X-Forwarded-For and its like: the same for all requests of a connection, but for the host. */
@@ -113,7 +136,7 @@ export class RequestIntake {
     let lines = '';
     for (let index = 0; index + 1 < added.length; index += 2)
       lines += `${added[index]}: ${added[index + 1]}\r\n`;
-    this.#vouched = Buffer.from(lines, 'latin1');
+    this.#vouched = Buffer.from(lines + idLines, 'latin1');
     this.#vouchedHost = host;
     this.#facts.secure = protocol === 'https';
     this.#facts.clientAddress = clientAddress;

@@ -27,6 +27,19 @@ export class HeadWriter {
     this.length += this.#bytes.write(text, this.length, 'latin1');
   }
 
+  /** CR LF. */
+  lineEnd(): void {
+    this.#reserve(2);
+    this.#bytes[this.length] = 13;
+    this.#bytes[this.length + 1] = 10;
+    this.length += 2;
+  }
+
+  /** What is written so far, to be changed in place. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   /** All of it, in a buffer that stays as it is. */
   take(): Buffer {
     const taken = Buffer.allocUnsafe(this.length);
