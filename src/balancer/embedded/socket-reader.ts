@@ -6,7 +6,7 @@ import net from 'node:net';
  * read into one buffer, and whoever is called with its bytes is done with them when the call returns. A socket that
  * carries a large body reads into a buffer of its own (`owns`), whose bytes may be handed on as they are.
  */
-export const readBytes = 64 * 1024;
+export const readBytes = 32 * 1024;
 
 const shared = Buffer.allocUnsafeSlow(readBytes);
 

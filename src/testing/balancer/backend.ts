@@ -1,111 +1,54 @@
 import { appendFileSync } from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { answers, type BackendSelf } from './backend-answers.ts';
+import { readProxyHeader } from './proxy-header.ts';
 
 /**
  * A small application behind a balancer under test, run as a process of its own so that SIGKILL and SIGSTOP are the
  * real thing. It writes down every request before it does anything else, so that the test can count afterwards what
- * really arrived, even at an instance that was killed.
+ * really arrived, even at an instance that was killed. What arrives and is no request is written down as well.
  */
-const name = process.env.BACKEND_NAME ?? 'backend';
 const recordFile = process.env.BACKEND_RECORD ?? '/dev/null';
-let isHealthy = true;
+const proxied = new WeakMap<object, object>();
 
-const record = (entry: object) => appendFileSync(recordFile, `${JSON.stringify(entry)}\n`);
-
-type Answer = (request: http.IncomingMessage, response: http.ServerResponse, url: URL) => void;
-
-const answers: Record<string, Answer> = {
-  '/health': (_request, response) => response.writeHead(isHealthy ? 200 : 503).end(),
-  '/whoami': (_request, response) => response.end(name),
-  /** Tells what arrived, body included. */
-  '/echo': (request, response) => {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => {
-      const body = Buffer.concat(chunks);
-      const { method, url, rawHeaders } = request;
-      response.setHeader('Content-Type', 'application/json');
-      response.end(
-        JSON.stringify({
-          instance: name,
-          method,
-          url,
-          rawHeaders,
-          body: body.toString(),
-          bytes: body.length,
-        }),
-      );
-      record({ done: url, bytes: body.length });
-    });
-  },
-  /** Takes the body and never answers. */
-  '/hang': (request) => {
-    request.resume();
-    request.on('close', () => record({ closed: request.url }));
-  },
-  '/slow': (_request, response, url) => {
-    setTimeout(() => response.end(name), Number(url.searchParams.get('ms')));
-  },
-  /** Breaks the connection without a byte. */
-  '/break': (request) => request.socket.destroy(),
-  /** Begins a response and breaks off. */
-  '/half': (request, response) => {
-    response.writeHead(200, { 'Content-Length': '1000' });
-    response.write('the beginning', () => setTimeout(() => request.socket.destroy(), 20));
-  },
-  '/garbage': (request) => request.socket.end('this is not HTTP\r\n\r\n'),
-  '/status': (_request, response, url) => response.writeHead(Number(url.searchParams.get('code'))).end(),
-  /** Three pieces, with a pause before each of the last two. */
-  '/stream': (request, response) => {
-    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-    response.flushHeaders();
-    let sent = 0;
-    const timer = setInterval(() => {
-      response.write(`data: ${++sent}\n\n`);
-      if (sent === 3 && !request.url?.includes('endless')) response.end();
-      if (response.writableEnded) clearInterval(timer);
-    }, 30);
-    request.on('close', () => clearInterval(timer));
-    response.on('close', () => record({ closed: request.url, finished: response.writableFinished }));
-  },
-  '/big': (_request, response, url) => {
-    const chunk = Buffer.alloc(64 * 1024, 'x');
-    let left = Number(url.searchParams.get('chunks'));
-    const more = () => {
-      while (left > 0) {
-        left--;
-        if (!response.write(chunk)) {
-          response.once('drain', more);
-          return;
-        }
-      }
-      response.end();
-    };
-    more();
-  },
-  '/cookies': (_request, response) => {
-    response.setHeader('Set-Cookie', ['a=1', 'b=2']);
-    response.end();
-  },
+const self: BackendSelf = {
+  name: process.env.BACKEND_NAME ?? 'backend',
+  health: { status: 200, body: '' },
+  record: (entry) => appendFileSync(recordFile, `${JSON.stringify(entry)}\n`),
+  proxied: (socket) => proxied.get(socket as object),
 };
 
 const handle = (request: http.IncomingMessage, response: http.ServerResponse) => {
   const url = new URL(request.url ?? '/', 'http://backend');
   request.on('error', () => undefined); // a balancer that goes away is part of the tests
+  understood.add(request.socket);
   if (url.pathname !== '/health') {
-    record({ method: request.method, url: request.url, peerPort: request.socket.remotePort });
+    self.record({ method: request.method, url: request.url, peerPort: request.socket.remotePort });
   }
   const answer = answers[url.pathname];
-  if (answer) answer(request, response, url);
+  if (answer) answer(self, request, response, url);
   else response.writeHead(404).end();
 };
 
 const server = http.createServer({ keepAliveTimeout: 5_000 }, handle);
 
+const understood = new WeakSet<net.Socket>();
+server.on('connection', (socket: net.Socket) => {
+  socket.on('close', () => {
+    if (!understood.has(socket) && socket.bytesRead > 0) self.record({ unreadable: socket.bytesRead });
+  });
+});
+server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+  if (error.code?.startsWith('HPE_')) self.record({ unreadable: error.code });
+  socket.destroy();
+});
+
 // Agrees to take a body only where the path says so.
 server.on('checkContinue', (request, response) => {
-  record({ expects: request.url });
+  self.record({ expects: request.url });
+  understood.add(request.socket);
   if (request.url?.startsWith('/refuse')) {
     response.writeHead(413).end();
     return;
@@ -115,25 +58,59 @@ server.on('checkContinue', (request, response) => {
 });
 
 server.on('upgrade', (request, socket: Duplex, head) => {
-  record({ upgrade: request.url });
-  if (request.url === '/forbidden') {
+  self.record({ upgrade: request.url });
+  understood.add(request.socket);
+  socket.on('error', () => undefined); // see above
+  if (request.url === '/websocket') {
+    void echoMessages(request, socket, head);
+  } else if (request.url === '/forbidden') {
     socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
-    return;
+  } else {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    socket.write(`${self.name}:`);
+    socket.write(head);
+    socket.pipe(socket);
   }
-  socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
-  socket.write(`${name}:`);
-  socket.write(head);
-  socket.pipe(socket);
+});
+
+/** A real WebSocket, which sends every message back with the name of the instance. */
+async function echoMessages(request: http.IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  const { WebSocketServer } = await import('ws');
+  const sockets = new WebSocketServer({ noServer: true });
+  sockets.handleUpgrade(request, socket, head, (webSocket) => {
+    webSocket.on('message', (message) => webSocket.send(`${self.name}: ${message}`));
+    webSocket.on('close', (code) => self.record({ webSocketClosed: code }));
+    webSocket.on('error', () => undefined); // see above
+  });
+}
+
+/** In front of the server where the balancer is to name its client: a connection without the header is cut. */
+const front = net.createServer((socket) => {
+  let received = Buffer.alloc(0);
+  const read = (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+    const header = readProxyHeader(received);
+    if (header === null) socket.destroy();
+    if (!header) return;
+    socket.off('data', read);
+    socket.pause();
+    proxied.set(socket, header);
+    socket.unshift(received.subarray(header.bytes));
+    server.emit('connection', socket);
+    socket.resume();
+  };
+  socket.on('data', read);
   socket.on('error', () => undefined); // see above
 });
 
 process.on('message', (message) => {
-  isHealthy = message !== 'sick';
+  self.health = message as BackendSelf['health'];
   process.send?.('heard');
 });
 // The test is gone: so are we.
 process.on('disconnect', () => process.exit(0));
 
-server.listen(Number(process.env.BACKEND_PORT ?? 0), '127.0.0.1', () => {
-  process.send?.({ port: (server.address() as { port: number }).port });
+const listener = process.env.BACKEND_PROXIED === 'yes' ? front : server;
+listener.listen(Number(process.env.BACKEND_PORT ?? 0), '127.0.0.1', () => {
+  process.send?.({ port: (listener.address() as { port: number }).port });
 });

@@ -1,4 +1,5 @@
 import http from 'node:http';
+import https from 'node:https';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -6,6 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export interface Reply {
   readonly status: number;
   readonly headers: http.IncomingHttpHeaders;
+  readonly trailers: NodeJS.Dict<string>;
+  /** The interim responses before it. */
+  readonly interim: readonly http.InformationEvent[];
   readonly body: string;
   readonly tookMs: number;
 }
@@ -17,25 +21,34 @@ export interface Ask {
   readonly headers?: http.OutgoingHttpHeaders;
   readonly body?: string | Buffer;
   readonly agent?: http.Agent;
+  /** The address to come from. */
+  readonly localAddress?: string;
+  /** By TLS. The certificate is verified. */
+  readonly secure?: { readonly ca: string; readonly servername: string };
 }
 
 /** One request; rejects when the connection breaks. */
-export function ask({ port, path, method = 'GET', headers = {}, body, agent }: Ask): Promise<Reply> {
+export function ask({ port, path, method = 'GET', headers = {}, body, agent, ...rest }: Ask): Promise<Reply> {
   const startedMs = performance.now();
+  const { secure, ...source } = rest;
+  const options = { host: '127.0.0.1', port, path, method, headers, agent: agent ?? false, ...source };
+  const interim: http.InformationEvent[] = [];
   return new Promise((resolve, reject) => {
-    const request = http.request(
-      { host: '127.0.0.1', port, path, method, headers, agent: agent ?? false },
-      (response) => {
-        const chunks: Buffer[] = [];
-        response.on('data', (chunk: Buffer) => chunks.push(chunk));
-        response.on('error', reject);
-        response.on('end', () => {
-          const text = Buffer.concat(chunks).toString();
-          const { statusCode = 0, headers } = response;
-          resolve({ status: statusCode, headers, body: text, tookMs: performance.now() - startedMs });
-        });
-      },
-    );
+    const answered = (response: http.IncomingMessage) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        const { statusCode = 0, headers, trailers } = response;
+        const tookMs = performance.now() - startedMs;
+        resolve({ status: statusCode, headers, trailers, interim, body: text, tookMs });
+      });
+    };
+    const request = secure
+      ? https.request({ ...options, ...secure }, answered)
+      : http.request(options, answered);
+    request.on('information', (event) => interim.push(event));
     request.on('error', reject);
     request.end(body);
   });
@@ -57,6 +70,12 @@ export function writeRaw(port: number, bytes: string, patienceMs = 1_500): Promi
       resolve(received);
     });
   });
+}
+
+/** The headers that arrived at an instance, from the reply of `/echo`: all values under a name in lower case. */
+export function arrivedHeaders(body: string): (name: string) => string[] {
+  const { rawHeaders } = JSON.parse(body) as { rawHeaders: string[] };
+  return (name) => rawHeaders.filter((_, i) => i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === name);
 }
 
 /** The cookie that a reply sets under this name: `name=value`. */

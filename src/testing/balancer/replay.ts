@@ -1,21 +1,19 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stickyValue } from '../../protocol/affinity.ts';
 import { startCrowd } from './client.ts';
-import { type Scene, type StartEngine, setScene, testHealth, testStickyKey, until } from './scene.ts';
-
-const belongsTo = (instance: string) => ({ Cookie: `holdfast=${stickyValue(testStickyKey, instance)}` });
+import { belongsTo, blindHealth, type Scene, setScene } from './scene.ts';
+import type { Suite } from './suite.ts';
+import { until } from './until.ts';
 
 /** Whether a dying instance is noticed by users. */
-export function replayTests(start: StartEngine): void {
-  crowdTests(start);
-  oneRequestTests(start);
-  unrepeatableTests(start);
+export function replayTests(suite: Suite): void {
+  crowdTests(suite);
+  oneRequestTests(suite);
+  unrepeatableTests(suite);
 }
 
-function crowdTests(start: StartEngine): void {
+function crowdTests({ start, test }: Suite): void {
   test('P7: kill -9 of an instance under a crowd of GETs fails not one of them', async (t) => {
     const scene = await setScene(t, start);
     const crowd = startCrowd(scene.port, 32);
@@ -63,10 +61,10 @@ function crowdTests(start: StartEngine): void {
   });
 }
 
-function oneRequestTests(start: StartEngine): void {
+function oneRequestTests({ start, test }: Suite): void {
   test('P7: a request that was never sent is replayed whatever its method', async (t) => {
     // No verdict by checks: it is the request itself that finds out.
-    const scene = await setScene(t, start, { engine: { health: { ...testHealth, unhealthyAfter: 1_000 } } });
+    const scene = await setScene(t, start, { engine: { health: blindHealth } });
     for (const [method, bytes] of [
       ['POST', 8],
       ['PATCH', 400_000],
@@ -85,7 +83,7 @@ function oneRequestTests(start: StartEngine): void {
       scene.say({ 'shop-1': 'down' });
       scene.say({ 'shop-1': 'up' });
     }
-    assert.equal(scene.traffic('shop-1').replayed, 4);
+    await scene.untilCounted('shop-1', { replayed: 4 });
   });
 
   test('P7: the body of an idempotent request goes with it to the next instance', async (t) => {
@@ -95,7 +93,7 @@ function oneRequestTests(start: StartEngine): void {
     const reply = await scene.ask('/echo', options);
     assert.deepEqual(pick(reply.body), { instance: 'shop-2', bytes: 60_000 });
     assert.ok(reply.tookMs < 3_000);
-    assert.equal(scene.traffic('shop-1').replayed, 1);
+    await scene.untilCounted('shop-1', { replayed: 1 });
   });
 
   test('P7: an idempotent request whose body is too large to be held is not repeated', async (t) => {
@@ -114,9 +112,9 @@ function oneRequestTests(start: StartEngine): void {
   test('P7: a response that has begun is never joined to another one: the client sees it break', async (t) => {
     const scene = await setScene(t, start);
     await assert.rejects(scene.ask('/half'));
-    const counts = await Promise.all(scene.backends.map((backend) => backend.count('GET', '/half')));
-    assert.equal(sum(counts), 1);
-    assert.equal(scene.traffic('shop-1').failed + scene.traffic('shop-2').failed, 1);
+    assert.equal(await scene.arrivals('GET', '/half'), 1);
+    const failed = () => scene.traffic('shop-1').failed + scene.traffic('shop-2').failed;
+    await until('the failure is counted', () => failed() === 1);
   });
 
   test('a GET that breaks every instance is tried once at each and then answered with 502', async (t) => {
@@ -129,7 +127,7 @@ function oneRequestTests(start: StartEngine): void {
 
   test('a kept connection that the instance has closed is no reason to move its user', async (t) => {
     // Its own checks must not find it gone in the moment between its death and its return.
-    const scene = await setScene(t, start, { engine: { health: { ...testHealth, unhealthyAfter: 1_000 } } });
+    const scene = await setScene(t, start, { engine: { health: blindHealth } });
     const headers = belongsTo('shop-1');
     await scene.ask('/whoami', { headers });
     await scene.backend('shop-1').kill();
@@ -141,8 +139,7 @@ function oneRequestTests(start: StartEngine): void {
   test('an answer that is not HTTP is 502 and is not asked for again', async (t) => {
     const scene = await setScene(t, start);
     assert.equal((await scene.ask('/garbage')).status, 502);
-    const counts = await Promise.all(scene.backends.map((backend) => backend.count('GET', '/garbage')));
-    assert.equal(sum(counts), 1);
+    assert.equal(await scene.arrivals('GET', '/garbage'), 1);
   });
 
   test('an instance that does not answer in time is 504, and the request is not repeated', async (t) => {
@@ -157,7 +154,7 @@ function oneRequestTests(start: StartEngine): void {
   });
 }
 
-function unrepeatableTests(start: StartEngine): void {
+function unrepeatableTests({ start, test }: Suite): void {
   test('P7: POSTs are never repeated while instances are killed: each arrives at most once', async (t) => {
     const scene = await setScene(t, start);
     const agent = new http.Agent({ keepAlive: true });
@@ -203,6 +200,7 @@ function unrepeatableTests(start: StartEngine): void {
     assert.equal(reply.status, 502);
     assert.match(reply.body, /Its fate is unknown/);
     assert.equal(await scene.backend('shop-2').count('POST', '/hang'), 0);
+    await scene.untilCounted('shop-1', { failed: 1, unknown: 1, replayed: 0 });
   });
 
   test('P7: a POST waits for a frozen instance that wakes up again, and arrives once', async (t) => {
@@ -215,8 +213,6 @@ function unrepeatableTests(start: StartEngine): void {
     assert.equal(await scene.backend('shop-2').count('POST', '/echo'), 0);
   });
 }
-
-const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
 
 const untilServed = (scene: Scene, instance: string, more: number) => {
   const before = scene.traffic(instance).requests;

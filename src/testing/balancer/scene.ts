@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { extname, join } from 'node:path';
-import type { TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Engine, EngineOptions, InstanceTraffic } from '../../balancer/engine.ts';
+import { stickyValue } from '../../protocol/affinity.ts';
 import type { InstanceState } from '../../protocol/instance-state.ts';
 import type { RoutingTable } from '../../protocol/routing-table.ts';
+import { type RecordEntry, TestBackend } from './backend-process.ts';
+import { type Cleanup, temporaryFolder } from './cleanup.ts';
 import { type Ask, ask, type Reply } from './client.ts';
+import { until } from './until.ts';
+import { Visitor } from './visitor.ts';
 
-/** One engine with real back-end processes, made for one test and gone with it. */
+/** Starts the engine under test, listening, with no routing table yet. */
 export type StartEngine = (options: EngineOptions) => Promise<Engine>;
 
 export const testHealth = {
@@ -22,66 +22,20 @@ export const testHealth = {
   healthyAfter: 2,
 };
 
+/** For tests that wait for a verdict by checks alone. */
+export const quickHealth = { ...testHealth, everyMs: 100 };
+
+/** For tests in which checks must have no say. */
+export const blindHealth = { ...testHealth, unhealthyAfter: 1_000 };
+
 export const testStickyKey = Buffer.alloc(32, 'k').toString('base64url');
 
-export type RecordEntry = Readonly<Record<string, unknown>>;
+/** The cookie of a user of this instance. */
+export const belongsTo = (instance: string, cookie = 'holdfast'): { readonly Cookie: string } => ({
+  Cookie: `${cookie}=${stickyValue(testStickyKey, instance)}`,
+});
 
-export class TestBackend {
-  readonly instance: string;
-  readonly recordFile: string;
-  port = 0;
-  #child: ChildProcess | undefined;
-
-  constructor(instance: string, recordFile: string) {
-    this.instance = instance;
-    this.recordFile = recordFile;
-  }
-
-  /** Starts the process, or starts it again on the same port. */
-  async start(): Promise<void> {
-    const program = join(import.meta.dirname, `backend${extname(import.meta.filename)}`);
-    const env = {
-      BACKEND_NAME: this.instance,
-      BACKEND_RECORD: this.recordFile,
-      BACKEND_PORT: String(this.port),
-    };
-    const child = fork(program, { env: { ...process.env, ...env } });
-    this.#child = child;
-    const [message] = (await once(child, 'message')) as [{ port: number }];
-    this.port = message.port;
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    this.#child?.kill(signal);
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, 'exit');
-    child.kill('SIGKILL');
-    await exited;
-  }
-
-  /** From now on its health check fails, or succeeds again. */
-  async pretend(health: 'sick' | 'well'): Promise<void> {
-    const heard = once(this.#child as ChildProcess, 'message');
-    this.#child?.send(health);
-    await heard;
-  }
-
-  /** Everything that arrived, in order. */
-  async records(): Promise<RecordEntry[]> {
-    const text = await readFile(this.recordFile, 'utf8');
-    const lines = text.split('\n').filter((line) => line !== '');
-    return lines.map((line) => JSON.parse(line) as RecordEntry);
-  }
-
-  async count(method: string, url: string): Promise<number> {
-    return (await this.records()).filter((entry) => entry.method === method && entry.url === url).length;
-  }
-}
-
+/** One engine with real back-end processes, made for one test and gone with it. */
 export class Scene {
   readonly engine: Engine;
   readonly backends: readonly TestBackend[];
@@ -115,16 +69,50 @@ export class Scene {
     return ask({ ...options, port: this.port, path });
   }
 
+  visitor(headers: Readonly<Record<string, string>> = {}): Visitor {
+    return new Visitor(this.port, headers);
+  }
+
+  /** So many new users, one after the other: how many came to each instance. */
+  async newUsers(count: number): Promise<(instance: string) => number> {
+    const served: string[] = [];
+    for (let i = 0; i < count; i++) served.push(await this.visitor().whereabouts());
+    return (instance) => served.filter((name) => name === instance).length;
+  }
+
   backend(instance: string): TestBackend {
     const found = this.backends.find((backend) => backend.instance === instance);
     assert.ok(found, `a back end called ${instance}`);
     return found;
   }
 
+  /** What arrived at any of them. */
+  async allRecords(): Promise<RecordEntry[]> {
+    return (await Promise.all(this.backends.map((backend) => backend.records()))).flat();
+  }
+
+  /** How often this request arrived, at all instances together. */
+  async arrivals(method: string, url: string): Promise<number> {
+    const counts = await Promise.all(this.backends.map((backend) => backend.count(method, url)));
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
   traffic(instance: string): InstanceTraffic {
     const found = this.engine.status().instances.find((entry) => entry.instance === instance);
     assert.ok(found, `${instance} in the status`);
     return found;
+  }
+
+  get inFlight(): number {
+    return this.engine.status().instances.reduce((sum, { inFlight }) => sum + inFlight, 0);
+  }
+
+  /** Waits until the engine counts so of an instance. */
+  async untilCounted(instance: string, expected: Partial<InstanceTraffic>): Promise<void> {
+    const entries = Object.entries(expected) as [keyof InstanceTraffic, unknown][];
+    const what = () =>
+      `${instance} counts ${JSON.stringify(expected)}: ${JSON.stringify(this.traffic(instance))}`;
+    await until(what, () => entries.every(([key, value]) => this.traffic(instance)[key] === value), 3_000);
   }
 
   async untilHealthy(instance: string, healthy: boolean): Promise<void> {
@@ -142,25 +130,22 @@ export class Scene {
 export interface SceneOptions {
   readonly instances?: readonly string[];
   readonly engine?: Partial<EngineOptions>;
+  /** The instances demand the PROXY protocol. */
+  readonly proxied?: boolean;
 }
 
 /** Starts back ends and an engine that knows them; the test's end stops and removes all of it. */
-export async function setScene(
-  t: TestContext,
-  start: StartEngine,
-  options: SceneOptions = {},
-): Promise<Scene> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdfast-balancer-'));
+export async function setScene(t: Cleanup, start: StartEngine, options: SceneOptions = {}): Promise<Scene> {
+  const folder = await temporaryFolder(t);
   const backends: TestBackend[] = [];
   let engine: Engine | undefined;
   t.after(async () => {
     for (const backend of backends) backend.signal('SIGCONT');
     await engine?.close({ graceMs: 0 });
     await Promise.all(backends.map((backend) => backend.kill()));
-    await rm(folder, { recursive: true });
   });
   for (const instance of options.instances ?? ['shop-1', 'shop-2']) {
-    const backend = new TestBackend(instance, join(folder, `${instance}.records`));
+    const backend = new TestBackend(instance, join(folder, `${instance}.records`), options.proxied);
     await writeFile(backend.recordFile, '');
     backends.push(backend);
   }
@@ -169,17 +154,4 @@ export async function setScene(
   const scene = new Scene(engine, backends, folder);
   engine.apply(scene.table());
   return scene;
-}
-
-/** Awaits a condition; fails with its name when it takes too long. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  limitMs = 8_000,
-): Promise<void> {
-  const startedMs = performance.now();
-  while (!(await condition())) {
-    if (performance.now() - startedMs > limitMs) assert.fail(`${what}: not within ${limitMs} ms`);
-    await sleep(10);
-  }
 }
