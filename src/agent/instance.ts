@@ -26,6 +26,8 @@ export function keepInstance(options: {
 }): KeptInstance {
   const { instance, app, platform, environment, record, clock, log, onChange } = options;
   const { health } = app;
+  const { path, timeoutMs, status, body } = health;
+  const pattern = body === undefined ? undefined : new RegExp(body);
   let lastPort: number | undefined;
   const keeper = new InstanceKeeper({
     instance,
@@ -40,7 +42,7 @@ export function keepInstance(options: {
         beforeRun: (pid) => record.instanceStarted(pid, port),
       });
     },
-    check: (address) => checkHealth({ ...address, path: health.path, timeoutMs: health.timeoutMs }),
+    check: (address) => checkHealth({ ...address, path, timeoutMs, status, body: pattern }),
     health,
     restart: app.restart,
     killAfterMs: app.stop.killMs,

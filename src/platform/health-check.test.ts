@@ -28,8 +28,10 @@ const say = (t: TestContext, text: string): Promise<number> =>
     }),
   );
 
-const check = (port: number, options: { expectStatus?: number; timeoutMs?: number; path?: string } = {}) =>
-  checkHealth({ host: '127.0.0.1', port, path: '/health', timeoutMs: 5_000, ...options });
+const check = (
+  port: number,
+  options: { status?: [number, number]; body?: RegExp; timeoutMs?: number; path?: string } = {},
+) => checkHealth({ host: '127.0.0.1', port, path: '/health', timeoutMs: 5_000, ...options });
 
 function reasonOf(result: CheckResult): string {
   assert.equal(result.ok, false);
@@ -60,9 +62,16 @@ test('another answer is a reason with the start of its body, on one line', async
 
 test('an expected status is the only healthy one', async (t) => {
   const port = await serve(t, (_, response) => response.writeHead(204).end());
-  assert.equal((await check(port, { expectStatus: 204 })).ok, true);
-  const reason = reasonOf(await check(port, { expectStatus: 200 }));
+  assert.equal((await check(port, { status: [204, 204] })).ok, true);
+  const reason = reasonOf(await check(port, { status: [200, 200] }));
   assert.equal(reason, 'answered 204 No Content where 200 was expected');
+});
+
+test('an expected body must be found in the answer', async (t) => {
+  const port = await serve(t, (_, response) => response.end('{"database":"up"}'));
+  assert.equal((await check(port, { body: /"database":"up"/ })).ok, true);
+  const reason = reasonOf(await check(port, { body: /"queue":"up"/ }));
+  assert.equal(reason, 'answered 200 OK with a body that does not match /"queue":"up"/: {"database":"up"}');
 });
 
 test('a long body is neither read nor waited for beyond its start', async (t) => {

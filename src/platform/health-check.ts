@@ -3,7 +3,7 @@
  * its own. On a kept one a check could succeed while new users are refused; and the kernel accepts connections
  * for a frozen process, so it is the answer that counts and never that the connection came about.
  *
- * A status from 200 to 399 is healthy unless one is asked for by name: a redirect to a log-in page is an answer.
+ * A status from 200 to 399 is healthy unless others are asked for: a redirect to a log-in page is an answer.
  */
 import { type ClientRequest, type IncomingMessage, request, STATUS_CODES } from 'node:http';
 
@@ -13,14 +13,20 @@ export interface HealthCheck {
   readonly path: string;
   /** For everything together: connecting, the headers and the body. */
   readonly timeoutMs: number;
-  readonly expectStatus?: number | undefined;
+  /** Lowest and highest status of a good answer; 200 to 399 where nothing is said. */
+  readonly status?: readonly [lowest: number, highest: number];
+  /** What the beginning of the body must match. */
+  readonly body?: RegExp | undefined;
 }
 
 export type CheckResult =
   | { readonly ok: true; readonly latencyMs: number }
   | { readonly ok: false; readonly reason: string };
 
-const bodyLimitBytes = 1_024;
+/** What is read of a body: enough to quote it, or enough to look for something in it. */
+const quotedBytes = 1_024;
+const searchedBytes = 64 * 1_024;
+const goodStatus = [200, 399] as const;
 const excerptLength = 200;
 
 /** Never rejects: what goes wrong is the reason. */
@@ -58,7 +64,7 @@ export function checkHealth(check: HealthCheck): Promise<CheckResult> {
     });
     sent.once('response', (response) => {
       stage = `answered ${response.statusCode}, but the body did not end`;
-      readStart(response, (body, error) => {
+      readStart(response, check.body ? searchedBytes : quotedBytes, (body, error) => {
         if (error) return fail(connectionReason(error));
         settle(verdict(check, response.statusCode ?? 0, body, performance.now() - startMs));
       });
@@ -68,32 +74,38 @@ export function checkHealth(check: HealthCheck): Promise<CheckResult> {
 }
 
 function verdict(check: HealthCheck, status: number, body: string, latencyMs: number): CheckResult {
-  const { expectStatus } = check;
-  const ok = expectStatus === undefined ? status >= 200 && status < 400 : status === expectStatus;
-  if (ok) return { ok: true, latencyMs };
+  const [lowest, highest] = check.status ?? goodStatus;
   const name = STATUS_CODES[status];
-  const expected = expectStatus === undefined ? '' : ` where ${expectStatus} was expected`;
+  const answered = `answered ${status}${name ? ` ${name}` : ''}`;
   const said = excerpt(body);
-  return {
-    ok: false,
-    reason: `answered ${status}${name ? ` ${name}` : ''}${expected}${said === '' ? '' : `: ${said}`}`,
-  };
+  if (status < lowest || status > highest) {
+    const range = lowest === highest ? `${lowest}` : `${lowest} to ${highest}`;
+    const expected = check.status === undefined ? '' : ` where ${range} was expected`;
+    return { ok: false, reason: `${answered}${expected}${said === '' ? '' : `: ${said}`}` };
+  }
+  if (check.body?.test(body) === false)
+    return { ok: false, reason: `${answered} with a body that does not match ${check.body}: ${said}` };
+  return { ok: true, latencyMs };
 }
 
 /** The body up to the limit; what lies beyond is not waited for. Calls back once. */
-function readStart(response: IncomingMessage, done: (body: string, error?: Error) => void): void {
+function readStart(
+  response: IncomingMessage,
+  limitBytes: number,
+  done: (body: string, error?: Error) => void,
+): void {
   const pieces: Buffer[] = [];
   let length = 0;
   const finish = (error?: Error): void => {
     response.removeAllListeners('data').removeAllListeners('end').removeAllListeners('error');
     // Destroying the request below may still raise one on the response.
     response.on('error', () => undefined);
-    done(Buffer.concat(pieces).subarray(0, bodyLimitBytes).toString('utf8'), error);
+    done(Buffer.concat(pieces).subarray(0, limitBytes).toString('utf8'), error);
   };
   response.on('data', (bytes: Buffer) => {
     pieces.push(bytes);
     length += bytes.length;
-    if (length >= bodyLimitBytes) finish();
+    if (length >= limitBytes) finish();
   });
   response.on('end', () => finish());
   response.on('error', finish);
