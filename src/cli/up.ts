@@ -47,7 +47,7 @@ export async function upCommand(options: UpOptions): Promise<void> {
   try {
     const lock = await takeUpLock(stateFolder);
     releases.push({ what: 'lock', release: () => lock.release() });
-    await checkListen(configuration.balancer.listen, 'balancer.listen');
+    await checkListens(configuration);
     const url = await startArbiter(configuration, stateFolder, say, releases, stop.signal);
     const arbiter = openArbiter({ url, applicationName: 'holdfast up', max: 1 });
     releases.push({ what: 'connection', release: () => arbiter.close() });
@@ -82,6 +82,13 @@ export async function upCommand(options: UpOptions): Promise<void> {
     await releaseAll(releases);
     if (stop.signal.aborted) say('everything has stopped');
   }
+}
+
+/** Every address of the balancer; port 0 is always free. */
+async function checkListens({ balancer }: Configuration): Promise<void> {
+  await checkListen(balancer.listen, 'balancer.listen');
+  if (balancer.tls?.redirectFrom) await checkListen(balancer.tls.redirectFrom, 'balancer.tls.redirectFrom');
+  if (balancer.admin) await checkListen(balancer.admin, 'balancer.admin');
 }
 
 /** The configured arbiter, or the embedded one, which is started again should it end. */
@@ -181,7 +188,8 @@ const invocation = import.meta.url.endsWith('.ts') ? 'npm run -s holdfast --' : 
 
 function picture(status: Status, configuration: Configuration, configFile: string): string {
   const { host, port } = configuration.balancer.listen;
-  const address = configuration.app.url ?? `http://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
+  const scheme = configuration.balancer.tls ? 'https' : 'http';
+  const address = configuration.app.url ?? `${scheme}://${host === '0.0.0.0' ? '127.0.0.1' : host}:${port}`;
   const first = status.instances[0];
   const rows = status.instances.map(
     (one, index) =>
