@@ -189,7 +189,7 @@ class Door implements Listener {
         socket.destroy();
         return;
       }
-      const encrypted = { ...facts, encrypted: true };
+      const encrypted = { ...facts, encrypted: true, tlsVersion: socket.getProtocol() ?? 'TLS' };
       if (socket.alpnProtocol === 'h2') serveStreams(this.#path, socket, encrypted);
       else this.#serveOrdinary(socket, encrypted);
     });
