@@ -7,7 +7,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../database/clock.ts';
-import type { FromBalancer, ToBalancer } from '../gateway/kept-sockets.ts';
+import type { FromBalancer, KeptSocket, ToBalancer } from '../gateway/kept-sockets.ts';
 import { decideRestart, noExits } from '../protocol/restart.ts';
 import type { Log } from '../support/log.ts';
 
@@ -31,7 +31,7 @@ export function keepBalancer(args: readonly string[], log: Log): Promise<number>
 class Keeper {
   readonly #args: readonly string[];
   readonly #log: Log;
-  readonly #sockets = new Map<string, object>();
+  readonly #sockets = new Map<string, KeptSocket>();
   readonly #generations = new Set<Generation>();
   readonly #ended = Promise.withResolvers<number>();
   #current: Generation | undefined;
@@ -66,8 +66,9 @@ class Keeper {
     };
     this.#generations.add(generation);
     child.on('error', () => undefined); // 'exit' follows, or the next message fails, which is the same
-    child.on('message', (message: FromBalancer, socket: object | undefined) => {
+    child.on('message', (message: FromBalancer, socket: KeptSocket | undefined) => {
       if (message.kind === 'keep' && socket) this.#sockets.set(message.name, socket);
+      else if (message.kind === 'drop') this.#drop(message.name);
       else if (message.kind === 'serving') this.#serves(generation);
     });
     child.once('exit', (code, signal) => {
@@ -78,6 +79,11 @@ class Keeper {
     for (const [name, socket] of this.#sockets) tell(child, { kind: 'socket', name }, socket);
     tell(child, { kind: 'begin' });
     return generation;
+  }
+
+  #drop(name: string): void {
+    this.#sockets.get(name)?.close();
+    this.#sockets.delete(name);
   }
 
   #replace(): void {
@@ -115,7 +121,8 @@ class Keeper {
     }
   }
 
-  async #restart({ startedMs, exit }: Generation): Promise<void> {
+  async #restart(generation: Generation): Promise<void> {
+    const { startedMs, exit } = generation;
     const atMs = systemClock.monotonicMs();
     const description = exit?.how ?? 'ended';
     const decision = decideRestart(this.#history, {
@@ -127,7 +134,8 @@ class Keeper {
     this.#history = decision.history;
     this.#log.error({ notice: true }, `the balancer process ${description}; starting it again`);
     await systemClock.sleep(decision.pauseMs);
-    if (this.#isStopping) return;
+    // Meanwhile one that was started by SIGHUP may have taken over.
+    if (this.#isStopping || this.#current !== generation) return;
     this.#current = this.#start();
   }
 

@@ -53,7 +53,7 @@ const themes: readonly [theme: string, add: (suite: Suite) => void][] = [
 /**
  * What every balancer engine must do, whatever it is made of. The back ends are real processes that are really
  * killed and frozen. Call it from a test file, with a function that starts the engine. `skips` says of a test, by its
- * exact name, why this engine does not do what it asks.
+ * exact name, why this engine does not do what it asks. The WebSockets of the back ends need the package `ws`.
  */
 export function balancerConformance(
   name: string,

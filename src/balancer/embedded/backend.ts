@@ -134,7 +134,11 @@ export class Backend implements Candidate {
   keeps(user: string): boolean {
     if (this.#drainingSinceMs === undefined) return true;
     if (this.drainRemainingMs <= 0) return false;
-    return user === '' || this.census.has(user, this.#clock.nowMs);
+    const { workers, drain } = this.#settings;
+    const { nowMs } = this.#clock;
+    // Other processes may have seen users whom this one has not. Who is still about will come in this time.
+    if (workers > 1 && nowMs - this.#drainingSinceMs < drain.idleMs) return true;
+    return user === '' || this.census.has(user, nowMs);
   }
 
   began(): void {
@@ -177,7 +181,9 @@ export class Backend implements Candidate {
   keep(upstream: Upstream, keepAliveMs: number): void {
     const idleMs = keepAliveMs > 0 ? keepAliveMs - idleReserveMs : poolIdleMs;
     const mostIdle = Math.max(fewestIdle, this.#peakInFlight);
-    const isWanted = this.#idle.length < mostIdle && !this.isGone && idleMs > 0;
+    // One that told the instance of a client is of no use to another.
+    const isAnybodys = this.#settings.proxyProtocolTo === undefined;
+    const isWanted = isAnybodys && this.#idle.length < mostIdle && !this.isGone && idleMs > 0;
     if (!isWanted) {
       upstream.destroy();
       return;

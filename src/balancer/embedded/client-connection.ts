@@ -10,8 +10,9 @@ import type { Front } from './front.ts';
 import { badChunks, headTooSlow, notFound, type Refusal } from './refusal.ts';
 import { RequestFacts } from './request-facts.ts';
 import { type ClientFacts, RequestIntake } from './request-intake.ts';
-import type { ByteReader, SocketBuffer } from './socket-reader.ts';
+import { type ByteReader, type SocketBuffer, unsentBytes } from './socket-reader.ts';
 import { reasonPhrase } from './status-texts.ts';
+import { Uptake } from './uptake.ts';
 
 /**
  * A client's HTTP/1.1 connection: it takes requests apart, one after the other, and writes the answers in the same
@@ -35,6 +36,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   readonly #intake: RequestIntake;
   readonly exchange: Exchange;
   readonly #facts = new RequestFacts();
+  readonly #bufferBytes: number;
+  readonly #isEncrypted: boolean;
+  readonly #uptake = new Uptake();
   #phase: 'head' | 'length' | 'chunks' | 'tunnel' | 'closing' = 'head';
   #remaining = 0;
   #chunks: ChunkedBody | undefined;
@@ -56,6 +60,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     this.#socket = socket;
     this.#buffer = buffer;
     this.#intake = new RequestIntake(path, client, this.#facts);
+    // A socket that holds less than its mark never says that it was drained.
+    this.#bufferBytes = Math.max(path.settings.limits.bufferBytes, socket.writableHighWaterMark);
+    this.#isEncrypted = client.encrypted;
     this.#sinceMs = path.clock.nowMs;
     this.exchange = new Exchange(path, this, this.#facts);
     socket.on('drain', () => this.exchange.onClientDrained());
@@ -113,7 +120,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       } else if (this.#phase === 'length') {
         const end = Math.min(to, at + this.#remaining);
         this.#remaining -= end - at;
-        this.exchange.takeBody(bytes, at, end, owned, end - at);
+        this.#takeBody(bytes, at, end, owned, end - at);
         at = end;
         if (this.#remaining === 0) this.#bodyEnded();
       } else if (this.#phase === 'chunks') {
@@ -156,7 +163,14 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     if (head.hasBody && this.#buffer !== undefined) this.#buffer.owns = true;
   }
 
+  #takeBody(bytes: Buffer, from: number, to: number, owned: boolean, payloadBytes: number): void {
+    const { exchange } = this;
+    exchange.takeBody(bytes, from, to, owned, payloadBytes);
+    if (owned && !exchange.isIdle && !exchange.body.hasLeft) this.#buffer?.lent();
+  }
+
   #bodyEnded(): void {
+    if (this.#phase === 'closing') return;
     this.#phase = 'head';
     if (this.#buffer !== undefined) this.#buffer.owns = false;
     this.exchange.bodyEnded();
@@ -165,7 +179,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   chunkWire(bytes: Buffer, from: number, to: number, owned: boolean): void {
     const payloadBytes = this.#payloadBytes;
     this.#payloadBytes = 0;
-    if (from < to) this.exchange.takeBody(bytes, from, to, owned, payloadBytes);
+    if (from < to) this.#takeBody(bytes, from, to, owned, payloadBytes);
   }
 
   // Instances understand chunks: they get the body as it came, and the payload is only counted.
@@ -206,13 +220,21 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     const { body } = response;
     const isDelimited = body === 'none' || body === 'length' || (body === 'chunked' && !this.#isHttp10);
     this.#endsByClosing = !isDelimited;
-    if (!isDelimited || this.#path.isClosing) this.#keepAlive = false;
+    if (!isDelimited || this.#path.isClosing || this.#withholdsBody) this.#keepAlive = false;
     writer.clear();
     writeStatusAndLines(bytes, response, this.passesChunks);
     if (added !== '') writer.text(added);
     if (!this.#keepAlive) writer.text('Connection: close\r\n');
     else if (this.#isHttp10) writer.text('Connection: keep-alive\r\n');
     writer.lineEnd();
+  }
+
+  /**
+   * The client waits for a 100 that does not come any more. Some send the body all the same and some do not: what
+   * follows could be either, so nothing may follow.
+   */
+  get #withholdsBody(): boolean {
+    return this.#facts.expectsContinue && this.exchange.body.takenBytes === 0;
   }
 
   body(bytes: Buffer, from: number, to: number, owned: boolean): void {
@@ -244,7 +266,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   flush(): boolean {
     const socket = this.#socket;
     if (writer.length > 0) socket.write(writer.take());
-    return socket.writableLength < this.#path.settings.limits.bufferBytes;
+    return socket.writableLength < this.#bufferBytes;
   }
 
   refuse(refusal: Refusal, ends: boolean): void {
@@ -253,14 +275,19 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   replay(status: number, headers: readonly string[], body: Uint8Array): void {
+    if (this.#path.isClosing || this.#withholdsBody) this.#keepAlive = false;
     let text = `HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`;
     for (let index = 0; index + 1 < headers.length; index += 2)
       text += `${headers[index]}: ${headers[index + 1]}\r\n`;
-    text += `Content-Length: ${body.length}\r\n${this.#keepAlive ? '' : 'Connection: close\r\n'}\r\n`;
     writer.clear();
-    writer.text(text);
+    writer.text(`${text}Content-Length: ${body.length}\r\n${this.#connectionLine}\r\n`);
     this.body(Buffer.from(body), 0, body.length, true);
     this.end();
+  }
+
+  get #connectionLine(): string {
+    if (!this.#keepAlive) return 'Connection: close\r\n';
+    return this.#isHttp10 ? 'Connection: keep-alive\r\n' : '';
   }
 
   #answer(refusal: Refusal, ends: boolean): void {
@@ -268,8 +295,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     if (ends || this.#path.isClosing) this.#keepAlive = false;
     const { lines, body } = this.#path.page(refusal, facts.header('accept'), facts.requestId);
     let text = `HTTP/1.1 ${refusal.status} ${reasonPhrase(refusal.status)}\r\n${lines}`;
-    if (!this.#keepAlive) text += 'Connection: close\r\n';
-    else if (this.#isHttp10) text += 'Connection: keep-alive\r\n';
+    text += this.#connectionLine;
     this.#socket.write(facts.method === 'HEAD' ? `${text}\r\n` : `${text}\r\n${body}`, 'utf8');
     this.#path.refused(refusal);
     if (this.#keepAlive) this.#becomeIdle();
@@ -280,15 +306,17 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     if (this.#phase === 'tunnel') {
       this.flush();
       this.#socket.destroySoon();
-    } else if (this.#endsByClosing)
-      this.#socket.resetAndDestroy(); // a mere end would look like the end of the response
+      return;
+    }
+    writer.clear();
+    // A mere end would look like the end of the response. TLS has a farewell of its own, which is left out.
+    if (this.#endsByClosing && !this.#isEncrypted) this.#socket.resetAndDestroy();
     else this.#socket.destroy();
   }
 
   tunnel(response: ResponseHead, bytes: Buffer, added: string): void {
     this.#phase = 'tunnel';
     this.#keepAlive = false;
-    if (this.#buffer !== undefined) this.#buffer.owns = true;
     const { fields } = response;
     let upgrade = 'websocket';
     for (let index = 0; index < fields.count; index++) {
@@ -322,11 +350,18 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
 
   /** Called regularly. */
   tick(nowMs: number): void {
+    const { limits } = this.#path.settings;
+    const stalledMs = this.#uptake.stalledMs(unsentBytes(this.#socket), nowMs);
     if (!this.exchange.isIdle) {
-      this.exchange.tick(nowMs);
+      this.exchange.tick(nowMs, stalledMs);
       return;
     }
-    const { limits } = this.#path.settings;
+    if (this.#socket.writableLength > 0) {
+      // The client still takes what it was answered; only then it is idle.
+      this.#sinceMs = nowMs;
+      if (stalledMs >= limits.readIdleMs) this.#socket.destroy();
+      return;
+    }
     const waitedMs = nowMs - this.#sinceMs;
     if (this.#phase === 'closing') {
       if (waitedMs >= lingerMs) this.#socket.destroy();
@@ -351,8 +386,8 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     if (this.#isProcessing) return;
     const pending = this.#pending;
     this.#pending = undefined;
+    this.resumeBody();
     if (pending !== undefined && this.#phase === 'head') this.#process(pending, 0, pending.length, true);
-    if (this.exchange.isIdle || this.#phase !== 'head') this.resumeBody();
   }
 
   #close(): void {

@@ -11,6 +11,7 @@ import type { Front } from './front.ts';
 import { notFound, type Refusal } from './refusal.ts';
 import { RequestFacts } from './request-facts.ts';
 import { type ClientFacts, RequestIntake } from './request-intake.ts';
+import { Uptake } from './uptake.ts';
 
 /**
  * HTTP/2 towards clients, over the same path: a request of HTTP/2 is written down as the HTTP/1.1 head that it means and
@@ -49,7 +50,7 @@ class ClientSession implements Client {
   }
 
   tick(nowMs: number): void {
-    for (const { exchange } of this.#streams) exchange.tick(nowMs);
+    for (const stream of this.#streams) stream.tick(nowMs);
   }
 
   endWhenIdle(): void {
@@ -66,7 +67,8 @@ class ClientSession implements Client {
 const head = new RequestHead();
 
 /** Headers of one connection have no place in HTTP/2 (RFC 9113, section 8.2.2). */
-const isConnectionHeader = /^(?:connection|keep-alive|proxy-connection|transfer-encoding|upgrade)$/;
+const isConnectionHeader =
+  /^(?:connection|http2-settings|keep-alive|proxy-connection|transfer-encoding|upgrade)$/;
 
 class ClientStream implements Front {
   readonly passesChunks = false;
@@ -78,12 +80,17 @@ class ClientStream implements Front {
   #isChunked = false;
   #trailers: OutgoingHttpHeaders = {};
   #hasNoBody = false;
+  readonly #bufferBytes: number;
+  readonly #uptake = new Uptake();
+  /** Since the answer is complete and gone. */
+  #doneSinceMs: number | undefined;
 
   constructor(path: DataPath, stream: ServerHttp2Stream, client: ClientFacts, onClose: () => void) {
     this.#path = path;
     this.#stream = stream;
     this.#intake = new RequestIntake(path, client, this.#facts);
     this.exchange = new Exchange(path, this, this.#facts);
+    this.#bufferBytes = Math.max(path.settings.limits.bufferBytes, stream.writableHighWaterMark);
     stream.on('drain', () => this.exchange.onClientDrained());
     stream.on('wantTrailers', () => stream.sendTrailers(this.#trailers));
     stream.on('close', () => {
@@ -137,14 +144,36 @@ class ClientStream implements Front {
     });
   }
 
+  /** Called regularly. */
+  tick(nowMs: number): void {
+    const stream = this.#stream;
+    const stalledMs = this.#uptake.stalledMs(stream.destroyed ? 0 : stream.bufferSize, nowMs);
+    if (!this.exchange.isIdle) {
+      this.exchange.tick(nowMs, stalledMs);
+      return;
+    }
+    const { readIdleMs, bodyIdleMs } = this.#path.settings.limits;
+    if (stalledMs >= readIdleMs) this.cut();
+    if (!stream.writableFinished) return;
+    // Nobody needs the rest of the request; a client that never ends it would keep the stream for good.
+    this.#doneSinceMs ??= nowMs;
+    if (nowMs - this.#doneSinceMs >= bodyIdleMs && !this.#isOver)
+      stream.close(http2.constants.NGHTTP2_NO_ERROR);
+  }
+
+  /** Is there nobody any more to say something to? Node throws at whoever tries. */
+  get #isOver(): boolean {
+    return this.#stream.destroyed || this.#stream.closed;
+  }
+
   interim(status: number, response: ResponseHead | undefined, bytes: Buffer | undefined): void {
-    if (this.#stream.headersSent || this.#stream.destroyed) return;
+    if (this.#stream.headersSent || this.#isOver) return;
     const lines = response === undefined || bytes === undefined ? {} : responseHeaders(response, bytes, '');
     this.#stream.additionalHeaders({ ...lines, ':status': status });
   }
 
   respond(response: ResponseHead, bytes: Buffer, added: string): void {
-    if (this.#stream.destroyed) return;
+    if (this.#isOver) return;
     this.#hasNoBody = response.body === 'none';
     const headers = { ':status': response.status, ...responseHeaders(response, bytes, added) };
     this.#stream.respond(headers, {
@@ -154,7 +183,7 @@ class ClientStream implements Front {
   }
 
   body(bytes: Buffer, from: number, to: number, owned: boolean): void {
-    if (this.#stream.destroyed) return;
+    if (this.#isOver) return;
     this.#stream.write(owned ? bytes.subarray(from, to) : Buffer.from(bytes.subarray(from, to)));
     // HTTP/2 holds on to what it was given until the window allows.
     if (owned) this.exchange.lent();
@@ -169,12 +198,12 @@ class ClientStream implements Front {
   }
 
   flush(): boolean {
-    return this.#stream.destroyed || this.#stream.writableLength < this.#path.settings.limits.bufferBytes;
+    return this.#isOver || this.#stream.writableLength < this.#bufferBytes;
   }
 
   refuse(refusal: Refusal): void {
     const stream = this.#stream;
-    if (stream.destroyed) return;
+    if (this.#isOver) return;
     if (stream.headersSent) {
       this.cut();
       return;
@@ -189,7 +218,7 @@ class ClientStream implements Front {
   }
 
   replay(status: number, headers: readonly string[], body: Uint8Array): void {
-    if (this.#stream.destroyed) return;
+    if (this.#isOver) return;
     let lines = '';
     for (let index = 0; index + 1 < headers.length; index += 2)
       lines += `${headers[index]}: ${headers[index + 1]}\r\n`;
@@ -198,7 +227,7 @@ class ClientStream implements Front {
   }
 
   cut(): void {
-    if (!this.#stream.destroyed) this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+    if (!this.#isOver) this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   }
 
   pauseBody(): void {
@@ -274,7 +303,7 @@ function responseHeaders(
 
 /** From header lines to an object; what comes several times is a list. */
 function headersOf(lines: string): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = {};
+  const headers: Record<string, string | string[]> = Object.create(null);
   for (const line of lines.split('\r\n')) {
     const colon = line.indexOf(':');
     if (colon < 0) continue;

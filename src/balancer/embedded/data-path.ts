@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { AccessLog } from '../access-log.ts';
 import type { ClientTraffic, InstanceTraffic } from '../engine.ts';
 import type { ResponseHead } from '../http1/response-head.ts';
@@ -42,6 +43,8 @@ export interface DataPathOptions {
 
 const tickMs = 100;
 const longestIdleGraceMs = 5_000;
+/** Of the event loop, at the end. */
+const mostTurns = 100;
 
 export class DataPath {
   readonly settings: EngineSettings;
@@ -182,6 +185,8 @@ export class DataPath {
       await new Promise((resolve) => setTimeout(resolve, Math.min(20, graceMs)));
     }
     for (const client of this.clients) client.destroy();
+    // Their sockets say in one of the next turns that they are closed; the requests that were cut end with that.
+    for (let turn = 0; this.clients.size > 0 && turn < mostTurns; turn++) await setImmediate();
     clearInterval(this.#ticking);
     this.roster.close();
     await this.#options.accessLog?.close();
@@ -191,7 +196,10 @@ export class DataPath {
   #serveHeld(): void {
     if (this.held.size === 0 || this.#isServingHeld) return;
     this.#isServingHeld = true;
-    for (const exchange of [...this.held]) exchange.reconsider();
+    for (const exchange of this.held) {
+      if (!this.roster.hasRoom) break;
+      exchange.reconsider();
+    }
     this.#isServingHeld = false;
   }
 

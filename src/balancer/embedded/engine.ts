@@ -22,7 +22,8 @@ export async function startEmbeddedEngine(options: EngineOptions): Promise<Embed
       : await openOwnStation(settings, suspect);
   try {
     const redirectFrom = settings.tls?.redirectFrom;
-    const redirect = redirectFrom && (await openRedirect(redirectFrom, carrier.address.port));
+    const redirect =
+      redirectFrom && (await openRedirect(redirectFrom, carrier.address.port, settings.sockets));
     return new OneEngine(control, carrier, redirect);
   } catch (error) {
     await carrier.close(0);
@@ -35,14 +36,13 @@ export interface EmbeddedEngine extends Engine {
   readonly workerPids: readonly number[];
 }
 
-const ownSocket = 'own';
-
 async function openOwnStation(
   settings: EngineSettings,
   suspect: (instance: string) => void,
 ): Promise<Station> {
-  const { sockets } = settings;
-  const inherited = sockets.take(ownSocket) as ListeningSocket | undefined;
+  const { sockets, listen } = settings;
+  const name = `own on ${listen.host}:${listen.port}`;
+  const inherited = sockets.take(name) as ListeningSocket | undefined;
   const station = await openStation({
     settings,
     suspect,
@@ -50,7 +50,7 @@ async function openOwnStation(
     inherited,
     ticketKeys: undefined,
   });
-  sockets.keep(ownSocket, station.socket);
+  sockets.keep(name, station.socket);
   return station;
 }
 

@@ -20,6 +20,7 @@ import {
 import { RequestBody } from './request-body.ts';
 import type { RequestFacts } from './request-facts.ts';
 import { ResponseRelay } from './response-relay.ts';
+import { Setbacks } from './setbacks.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -41,22 +42,12 @@ type State =
   | 'responding'
   | 'tunnel';
 
-interface Setback {
-  readonly sent: boolean;
-  readonly births: number;
-  readonly lifeSigns: number;
-}
-
-/** A request that broke so many instances is not carried to the next. */
-const mostSends = 3;
 /** Many older servers never say 100; after this long the body is sent regardless (RFC 9110, section 10.1.1). */
 const continueWaitMs = 1_000;
 /** A silence of this length makes the balancer look whether the instance is still there. */
 const suspiciousMs = 100;
 /** A response that stands still for so long on an instance that is gone is not waited for. */
 const goneResponseMs = 5_000;
-/** Before this much time has passed, the rate of a body says nothing. */
-const rateGraceMs = 10_000;
 
 export class Exchange {
   readonly path: DataPath;
@@ -64,6 +55,7 @@ export class Exchange {
   readonly facts: RequestFacts;
   readonly body: RequestBody = new RequestBody();
   readonly #relay: ResponseRelay;
+  readonly #setbacks = new Setbacks();
   state: State = 'idle';
   startedMs = 0;
   /** The latest instance that it was given to. */
@@ -77,14 +69,14 @@ export class Exchange {
   #awaitsContinue = false;
   #suspected = false;
   #heldSinceMs = 0;
-  #sends = 0;
-  #setbacks: Map<Backend, Setback> | undefined;
   #tunnelLeadMs = -1;
-  #clientBlockedSinceMs = 0;
+  #isClientBlocked = false;
   /** Takes the payload of the response as it passes. */
   recorder: { take(bytes: Buffer, from: number, to: number): void } | undefined;
   /** How often it was given to an instance. */
   attempts = 0;
+  /** Did it go out on a connection that stood? Then an instance may have seen it. */
+  wasSent = false;
 
   constructor(path: DataPath, front: Front, facts: RequestFacts) {
     this.path = path;
@@ -109,10 +101,11 @@ export class Exchange {
     this.state = 'begun';
     this.#repeatable = facts.route?.repeatable === true || isIdempotent(facts.method);
     this.attempts = 0;
+    this.wasSent = false;
     this.backend = undefined;
-    this.#sends = 0;
+    this.#relay.reset(facts.method);
     this.#heldSinceMs = 0;
-    if (this.#setbacks !== undefined) this.#setbacks = undefined;
+    this.#setbacks.clear();
     this.body.reset(facts.hasBody, this.#repeatable ? limits.replayBodyBytes : 0, this.startedMs);
     if (facts.contentLength > this.#bodyLimit) this.refuse(bodyTooLarge, true);
     else if (path.idempotency?.concerns(this)) this.state = 'claiming';
@@ -129,7 +122,12 @@ export class Exchange {
     this.body.payloadBytes += payloadBytes;
     const goesOn = this.body.take(bytes, from, to, owned, this.path.clock.nowMs);
     if (this.body.payloadBytes > this.#bodyLimit) this.refuse(bodyTooLarge, true);
-    else if (!goesOn && this.state !== 'claiming') this.front.pauseBody();
+    else if (!goesOn && !this.#isBodyClaimed) this.front.pauseBody();
+  }
+
+  /** A small body is waited for before its key is asked about. */
+  get #isBodyClaimed(): boolean {
+    return this.state === 'claiming' && this.body.takenBytes <= this.path.settings.limits.replayBodyBytes;
   }
 
   bodyEnded(): void {
@@ -151,25 +149,14 @@ export class Exchange {
   }
 
   giveToNext(): void {
-    if (this.#sends >= mostSends) {
+    if (this.#setbacks.areTooMany) {
       this.refuse(everyInstanceBroke);
       return;
     }
-    const backend = this.path.roster.choose(this.facts, this.#isExcluded);
+    const backend = this.path.roster.choose(this.facts, this.#setbacks.exclude);
     if (backend === undefined || backend.isFull) this.#hold(backend !== undefined);
     else this.#send(backend, !this.#repeatable);
   }
-
-  /**
-   * Never the instance that just failed, unless things have changed since: one that took no connection may be asked
-   * again once it was seen alive, one that broke off must have been away and come back.
-   */
-  readonly #isExcluded = (backend: Backend): boolean => {
-    const setback = this.#setbacks?.get(backend);
-    if (setback === undefined) return false;
-    const { births, lifeSigns } = backend.view;
-    return setback.sent ? setback.births === births : setback.lifeSigns === lifeSigns;
-  };
 
   #hold(isBusy: boolean): void {
     const { path } = this;
@@ -177,8 +164,7 @@ export class Exchange {
       this.refuse(underMaintenance);
       return;
     }
-    if (this.#hasBrokenAll()) {
-      // All of them were seen alive after they had broken off: it is the request, and waiting will not help.
+    if (this.#setbacks.haveBroken(path.roster.routable())) {
       this.refuse(everyInstanceBroke);
       return;
     }
@@ -191,18 +177,6 @@ export class Exchange {
       path.held.add(this);
     }
     this.#heldSinceMs ||= path.clock.nowMs;
-  }
-
-  #hasBrokenAll(): boolean {
-    const routable = this.path.roster.routable();
-    return (
-      routable.length > 0 &&
-      routable.every((backend) => {
-        const setback = this.#setbacks?.get(backend);
-        const wasSeen = setback?.sent === true && setback.lifeSigns !== backend.view.lifeSigns;
-        return wasSeen && this.#isExcluded(backend);
-      })
-    );
   }
 
   #send(backend: Backend, fresh: boolean): void {
@@ -219,12 +193,12 @@ export class Exchange {
     this.#sentMs = path.clock.nowMs;
     this.attempts++;
     this.#relay.reset(facts.method);
+    this.#awaitsContinue = facts.expectsContinue && body.takenBytes === 0;
     if (!facts.hasBody) {
       upstream.socket.write(facts.outgoing);
-      if (upstream.isConnected) this.#connectedMs = this.#sentMs;
+      if (upstream.isConnected) this.onConnected();
       return;
     }
-    this.#awaitsContinue = facts.expectsContinue && body.takenBytes === 0;
     upstream.socket.cork();
     upstream.socket.write(this.#awaitsContinue ? expecting(facts.outgoing) : facts.outgoing);
     if (upstream.isConnected) this.onConnected();
@@ -234,6 +208,7 @@ export class Exchange {
 
   onConnected(): void {
     this.#connectedMs = this.path.clock.nowMs;
+    this.wasSent = true;
     if (this.facts.hasBody && !this.#awaitsContinue) this.#sendBody();
   }
 
@@ -250,14 +225,14 @@ export class Exchange {
   }
 
   onClientDrained(): void {
-    this.#clientBlockedSinceMs = 0;
+    this.#isClientBlocked = false;
     this.#upstream?.socket.resume();
   }
 
   onResponseBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {
     this.#relay.take(bytes, from, to, owned);
     if (this.state === 'idle' || this.front.flush()) return;
-    this.#clientBlockedSinceMs ||= this.path.clock.nowMs;
+    this.#isClientBlocked = true;
     this.#upstream?.socket.pause();
   }
 
@@ -265,6 +240,7 @@ export class Exchange {
   onContinue(): void {
     if (!this.#awaitsContinue) return;
     this.#awaitsContinue = false;
+    this.facts.expectsContinue = false;
     this.front.interim(100, undefined, undefined);
     this.#sendBody();
   }
@@ -294,7 +270,6 @@ export class Exchange {
     this.state = 'tunnel';
     this.#tunnelLeadMs = -1;
     backend.answered(head.status, path.clock.nowMs - this.#sentMs);
-    if (this.#upstream) this.#upstream.buffer.owns = true;
     this.front.tunnel(head, bytes, path.addedHeaders(this, backend, head, bytes));
     return true;
   }
@@ -362,9 +337,13 @@ export class Exchange {
   }
 
   /** Called regularly; every limit on time is looked at here, so that requests need no timers of their own. */
-  tick(nowMs: number): void {
+  tick(nowMs: number, clientStalledMs: number): void {
     const { limits } = this.path.settings;
     switch (this.state) {
+      case 'claiming':
+        if (this.#isBodyClaimed && !this.body.isComplete && this.body.isTooSlow(limits, nowMs))
+          this.refuse(bodyTooSlow, true);
+        break;
       case 'held':
         if (nowMs - this.#heldSinceMs >= limits.holdMs)
           this.refuse(this.path.roster.isAnyRoutable ? allBusy : noInstance);
@@ -373,7 +352,7 @@ export class Exchange {
         this.#tickSent(nowMs);
         break;
       case 'responding':
-        this.#tickResponding(nowMs);
+        this.#tickResponding(nowMs, clientStalledMs);
         break;
       case 'tunnel':
         this.#tickTunnel(nowMs);
@@ -381,9 +360,13 @@ export class Exchange {
     }
   }
 
-  /** Ends the exchange with an answer of ours. */
+  /** Ends the exchange with an answer of ours; where another one has begun, it breaks off. */
   refuse(refusal: Refusal, ends = false): void {
     if (this.state === 'idle') return;
+    if (this.hasResponded) {
+      this.#breakOff();
+      return;
+    }
     const closes = ends || !this.body.isComplete;
     this.#end(refusal.text, refusal.status);
     this.front.refuse(refusal, closes);
@@ -415,7 +398,7 @@ export class Exchange {
     }
     const { body } = this;
     if (!body.awaitsInstance) {
-      if (this.#isBodyTooSlow(nowMs)) this.refuse(bodyTooSlow, true);
+      if (body.isTooSlow(limits, nowMs)) this.refuse(bodyTooSlow, true);
       return;
     }
     const quietMs = nowMs - Math.max(this.#connectedMs, body.progressMs);
@@ -429,19 +412,9 @@ export class Exchange {
     }
   }
 
-  #isBodyTooSlow(nowMs: number): boolean {
-    const { limits } = this.path.settings;
-    const { body } = this;
-    const ageMs = nowMs - this.startedMs;
-    const isSlow =
-      ageMs > rateGraceMs && body.payloadBytes < ((ageMs - rateGraceMs) / 1_000) * limits.bodyBytesPerSecond;
-    return nowMs - body.progressMs >= limits.bodyIdleMs || ageMs >= limits.requestTimeoutMs || isSlow;
-  }
-
-  #tickResponding(nowMs: number): void {
-    const { limits } = this.path.settings;
-    if (this.#clientBlockedSinceMs > 0) {
-      if (nowMs - this.#clientBlockedSinceMs >= limits.readIdleMs) this.#breakOff();
+  #tickResponding(nowMs: number, clientStalledMs: number): void {
+    if (this.#isClientBlocked) {
+      if (clientStalledMs >= this.path.settings.limits.readIdleMs) this.#breakOff();
       return;
     }
     const isStuck = nowMs - this.#relay.lastByteMs >= goneResponseMs;
@@ -454,11 +427,12 @@ export class Exchange {
     const { settings } = this.path;
     const { backend } = this;
     if (backend === undefined) return;
-    if (nowMs - this.#relay.lastByteMs >= settings.limits.tunnelIdleMs) this.#breakOff();
+    const isIdle = nowMs - this.#relay.lastByteMs >= settings.limits.tunnelIdleMs;
     const remainingMs = backend.drainRemainingMs;
-    if (remainingMs === Number.POSITIVE_INFINITY) return;
-    if (this.#tunnelLeadMs < 0) this.#tunnelLeadMs = settings.random() * settings.drain.jitterMs;
-    if (remainingMs <= this.#tunnelLeadMs) this.#breakOff();
+    const isDraining = remainingMs !== Number.POSITIVE_INFINITY;
+    if (isDraining && this.#tunnelLeadMs < 0)
+      this.#tunnelLeadMs = settings.random() * settings.drain.jitterMs;
+    if (isIdle || (isDraining && remainingMs <= this.#tunnelLeadMs)) this.#breakOff();
   }
 
   /** Something moved in the tunnel, from the client's side. */
@@ -472,11 +446,8 @@ export class Exchange {
     const { backend } = upstream;
     const phase = this.#phase(upstream);
     const { body, facts, path } = this;
-    upstream.destroy();
-    this.#settle();
+    this.#withdraw(upstream);
     path.suspect(backend);
-    body.detach();
-    this.front.pauseBody();
     path.settings.log.debug(
       { instance: backend.view.instance, code, phase, method: facts.method },
       'attempt failed',
@@ -488,22 +459,13 @@ export class Exchange {
       // A kept connection that closed says nothing of the instance yet; a new one will.
       this.#send(backend, true);
     } else {
-      this.#noteSetback(backend, phase !== 'notConnected');
-      this.giveToNext();
+      this.#replay(backend, phase !== 'notConnected');
     }
   }
 
   #phase(upstream: Upstream): RequestPhase {
     if (!upstream.isConnected) return 'notConnected';
     return upstream.isReused ? 'pooledClosed' : 'sent';
-  }
-
-  #noteSetback(backend: Backend, sent: boolean): void {
-    const { births, lifeSigns } = backend.view;
-    if (sent) this.#sends++;
-    this.#setbacks ??= new Map();
-    this.#setbacks.set(backend, { sent, births, lifeSigns });
-    backend.replayed++;
   }
 
   #countFailure(backend: Backend, fateIsUnknown: boolean): void {
@@ -519,12 +481,22 @@ export class Exchange {
     if (!this.#hasBetterThan(backend)) return; // nobody better: the one we have may still answer
     const phase = upstream.isConnected ? 'sent' : 'notConnected';
     if (!mayReplay({ phase, repeatable: this.#repeatable, bodyHeld: this.body.isHeld })) return;
+    this.#withdraw(upstream);
+    this.#replay(backend, phase === 'sent');
+  }
+
+  #replay(after: Backend, wasSent: boolean): void {
+    this.#setbacks.note(after, wasSent);
+    after.replayed++;
+    this.giveToNext();
+  }
+
+  /** This attempt is over; what is still to come of the body waits for the next one. */
+  #withdraw(upstream: Upstream): void {
     upstream.destroy();
     this.#settle();
     this.body.detach();
-    this.front.pauseBody();
-    this.#noteSetback(backend, phase === 'sent');
-    this.giveToNext();
+    if (!this.body.isComplete) this.front.pauseBody();
   }
 
   #cutLostTunnel(): void {
@@ -546,7 +518,7 @@ export class Exchange {
   /** The instance no longer works for this request, or not for us. */
   #settle(): void {
     this.#upstream = undefined;
-    this.#clientBlockedSinceMs = 0;
+    this.#isClientBlocked = false;
     this.#charged?.ended();
     this.#charged = undefined;
   }
@@ -559,6 +531,7 @@ export class Exchange {
     this.#settle();
     this.path.ended(this, status || this.#relay.status, this.#relay.bodyBytes, why);
     this.body.detach();
+    this.body.release();
     this.state = 'idle';
   }
 }

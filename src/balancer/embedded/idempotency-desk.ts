@@ -76,9 +76,7 @@ export class IdempotencyDesk {
   abandoned(exchange: Exchange): void {
     const claim = this.#take(exchange);
     if (claim?.token === undefined) return;
-    this.#tell(
-      exchange.attempts === 0 ? this.#ledger.release(claim.token) : this.#ledger.forget(claim.token),
-    );
+    this.#tell(exchange.wasSent ? this.#ledger.forget(claim.token) : this.#ledger.release(claim.token));
   }
 
   #take(exchange: Exchange): Claim | undefined {
@@ -114,6 +112,7 @@ export class IdempotencyDesk {
   }
 
   #act(exchange: Exchange, claim: Claim, answer: IdempotencyAnswer): void {
+    exchange.path.clock.look();
     switch (answer.kind) {
       case 'granted':
         claim.token = answer.token;
@@ -158,7 +157,7 @@ function fingerprintOf({ facts, body, path }: Exchange, claim: Claim): string {
 }
 
 /** A response as it passes by. */
-export class RecordedResponse {
+class RecordedResponse {
   readonly #status: number;
   readonly #headers: string[] = [];
   #pieces: Buffer[] = [];

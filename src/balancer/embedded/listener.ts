@@ -4,11 +4,12 @@ import tls from 'node:tls';
 import { isHost, plainAddress } from '../../protocol/forwarded.ts';
 import { HoldfastError } from '../../support/errors.ts';
 import type { Certificates } from '../certificates.ts';
-import type { Address } from '../engine.ts';
+import type { Address, SocketShelf } from '../engine.ts';
 import { readProxyHeader } from '../proxy-protocol.ts';
 import { ClientConnection } from './client-connection.ts';
 import { serveStreams } from './client-streams.ts';
-import type { DataPath } from './data-path.ts';
+import type { Client, DataPath } from './data-path.ts';
+import type { Exchange } from './exchange.ts';
 import type { ClientFacts } from './request-intake.ts';
 import { adoptSocket, readOrdinarily, SocketBuffer } from './socket-reader.ts';
 
@@ -53,7 +54,7 @@ class Door implements Listener {
   readonly #secure: tls.Server | undefined;
   readonly #byAddress = new Map<string, number>();
   /** Whose connections are under those of TLS, by the address and port of the peer. */
-  readonly #securing = new Map<string, ClientFacts>();
+  readonly #securing = new Map<string, { readonly arrival: Arrival; readonly facts: ClientFacts }>();
   #open = 0;
 
   constructor(options: ListenerOptions) {
@@ -97,7 +98,7 @@ class Door implements Listener {
   }
 
   get socket(): ListeningSocket {
-    return (this.#server as unknown as { _handle: ListeningSocket })._handle;
+    return listeningSocket(this.#server);
   }
 
   stop(): void {
@@ -121,8 +122,11 @@ class Door implements Listener {
     socket.on('error', () => undefined); // 'close' follows and is what counts
     this.#open++;
     socket.once('close', () => this.#open--);
-    if (proxyProtocolFrom?.trusts(peer)) this.#hearProxy(socket, facts);
-    else this.#welcome(socket, facts);
+    const arrival = new Arrival(socket);
+    this.#path.clients.add(arrival);
+    socket.once('close', () => this.#path.gone(arrival));
+    if (proxyProtocolFrom?.trusts(peer)) this.#hearProxy(arrival, facts);
+    else this.#welcome(arrival, facts);
   }
 
   #hasRoomFor(address: string): boolean {
@@ -156,18 +160,20 @@ class Door implements Listener {
     socket.resume();
   }
 
-  #welcome(socket: net.Socket, facts: ClientFacts): void {
+  #welcome(arrival: Arrival, facts: ClientFacts): void {
+    const { socket } = arrival;
     if (!this.#hasRoomFor(facts.address)) {
       socket.destroy();
       return;
     }
     this.#count(socket, facts.address);
     if (this.#secure === undefined) {
+      this.#path.gone(arrival);
       this.#serveOrdinary(socket, facts);
       return;
     }
     const key = peerKey(socket);
-    this.#securing.set(key, facts);
+    this.#securing.set(key, { arrival, facts });
     socket.once('close', () => this.#securing.delete(key));
     this.#secure.emit('connection', socket);
   }
@@ -184,12 +190,13 @@ class Door implements Listener {
     certificates.keepCurrent(server);
     server.on('secureConnection', (socket) => {
       socket.on('error', () => undefined); // as above
-      const facts = this.#securing.get(peerKey(socket));
-      if (facts === undefined) {
+      const known = this.#securing.get(peerKey(socket));
+      if (known === undefined) {
         socket.destroy();
         return;
       }
-      const encrypted = { ...facts, encrypted: true, tlsVersion: socket.getProtocol() ?? 'TLS' };
+      this.#path.gone(known.arrival);
+      const encrypted = { ...known.facts, encrypted: true, tlsVersion: socket.getProtocol() ?? 'TLS' };
       if (socket.alpnProtocol === 'h2') serveStreams(this.#path, socket, encrypted);
       else this.#serveOrdinary(socket, encrypted);
     });
@@ -201,7 +208,8 @@ class Door implements Listener {
   }
 
   /** The first bytes say for whom the proxy speaks. */
-  #hearProxy(socket: net.Socket, facts: ClientFacts): void {
+  #hearProxy(arrival: Arrival, facts: ClientFacts): void {
+    const { socket } = arrival;
     let heard: Buffer = Buffer.alloc(0);
     const patience = setTimeout(() => socket.destroy(), this.#path.settings.limits.headersTimeoutMs);
     socket.once('close', () => clearTimeout(patience));
@@ -226,12 +234,40 @@ class Door implements Listener {
       const told = source === undefined ? {} : { address: source.address, port: source.port };
       const at =
         destination === undefined ? {} : { localAddress: destination.address, localPort: destination.port };
-      this.#welcome(socket, { ...facts, ...told, ...at });
+      this.#welcome(arrival, { ...facts, ...told, ...at });
       if (this.#secure === undefined) socket.resume();
     };
     socket.on('data', hear);
   }
 }
+
+/** A connection of which is not known yet whose it is, or what it speaks. */
+class Arrival implements Client {
+  readonly socket: net.Socket;
+
+  constructor(socket: net.Socket) {
+    this.socket = socket;
+  }
+
+  tick(): void {
+    // The handshake of TLS and the PROXY header have limits of their own.
+  }
+
+  exchanges(): readonly Exchange[] {
+    return [];
+  }
+
+  endWhenIdle(now: boolean): void {
+    if (now) this.destroy();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}
+
+const listeningSocket = (server: net.Server): ListeningSocket =>
+  (server as unknown as { _handle: ListeningSocket })._handle;
 
 const peerKey = ({ remoteAddress, remotePort }: net.Socket): string => `${remoteAddress} ${remotePort}`;
 
@@ -246,7 +282,11 @@ function clientFacts(socket: net.Socket, address: string): ClientFacts {
 }
 
 /** Plain HTTP beside TLS: everything is sent to the same address under https. */
-export async function openRedirect(listen: Address, httpsPort: number): Promise<http.Server> {
+export async function openRedirect(
+  listen: Address,
+  httpsPort: number,
+  sockets: SocketShelf,
+): Promise<http.Server> {
   const server = http.createServer((request, response) => {
     const { host = '' } = request.headers;
     const name = host.replace(/:\d+$/, '');
@@ -257,6 +297,7 @@ export async function openRedirect(listen: Address, httpsPort: number): Promise<
     const port = httpsPort === 443 ? '' : `:${httpsPort}`;
     response.writeHead(308, { Location: `https://${name}${port}${request.url}`, 'Content-Length': 0 }).end();
   });
+  const name = `redirect on ${listen.host}:${listen.port}`;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
       const { host, port } = listen;
@@ -264,7 +305,8 @@ export async function openRedirect(listen: Address, httpsPort: number): Promise<
       const remedy = 'Stop what uses the address, or set another one in balancer.tls.redirectFrom.';
       reject(new HoldfastError('LISTEN_FAILED', message, { remedy, cause }));
     });
-    server.listen(listen.port, listen.host, resolve);
+    server.listen(sockets.take(name) ?? listen, resolve);
   });
+  sockets.keep(name, listeningSocket(server));
   return server;
 }

@@ -1,4 +1,8 @@
+import type { Limits } from '../engine.ts';
 import type { Upstream } from './upstream.ts';
+
+/** Before this much time has passed, the rate of a body says nothing. */
+const rateGraceMs = 10_000;
 
 /**
  * The body of a request on its way to an instance, framed as it goes over the wire. What was taken from the client is
@@ -17,6 +21,7 @@ export class RequestBody {
   progressMs = 0;
   /** The instance takes no more at the moment. */
   isBlocked = false;
+  #startedMs = 0;
   #held: Buffer[] = [];
   #holdBytes = 0;
   #sink: Upstream | undefined;
@@ -27,6 +32,7 @@ export class RequestBody {
     this.isHeld = true;
     this.takenBytes = 0;
     this.payloadBytes = 0;
+    this.#startedMs = nowMs;
     this.progressMs = nowMs;
     this.isBlocked = false;
     if (this.#held.length > 0) this.#held = [];
@@ -46,6 +52,11 @@ export class RequestBody {
   /** Is it the instance that must move next, not the client? */
   get awaitsInstance(): boolean {
     return this.isComplete || this.isBlocked;
+  }
+
+  /** Has all that was taken left this process? Else its bytes must stay as they are. */
+  get hasLeft(): boolean {
+    return !this.isHeld && this.#sink?.socket.writableLength === 0;
   }
 
   /** Takes a piece. Returns false when the client should wait. */
@@ -85,6 +96,17 @@ export class RequestBody {
     if (this.takenBytes === 0) return;
     this.#held = [];
     this.isHeld = false;
+  }
+
+  /** Does the client take longer than the limits allow? */
+  isTooSlow(limits: Limits, nowMs: number): boolean {
+    const ageMs = nowMs - this.#startedMs;
+    const expectedBytes = (Math.max(0, ageMs - rateGraceMs) / 1_000) * limits.bodyBytesPerSecond;
+    return (
+      nowMs - this.progressMs >= limits.bodyIdleMs ||
+      ageMs >= limits.requestTimeoutMs ||
+      this.payloadBytes < expectedBytes
+    );
   }
 
   drained(nowMs: number): void {

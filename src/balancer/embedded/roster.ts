@@ -15,6 +15,8 @@ const longestUser = 32;
 /** So many keys of users are remembered with their instance, because finding it takes a hash for each instance. */
 const mostRemembered = 10_000;
 
+const nobody = (): boolean => false;
+
 /** The instances of the current routing table, and who of them serves a request. */
 export class Roster {
   readonly #settings: EngineSettings;
@@ -92,6 +94,11 @@ export class Roster {
 
   get isAnyRoutable(): boolean {
     return this.#backends.some(({ state }) => keepsItsUsers(state));
+  }
+
+  /** Does any of them take another request? */
+  get hasRoom(): boolean {
+    return usableInstances(this.#backends, nobody).some(({ isFull }) => !isFull);
   }
 
   get isUnderMaintenance(): boolean {

@@ -6,7 +6,7 @@ import net from 'node:net';
  * read into one buffer, and whoever is called with its bytes is done with them when the call returns. A socket that
  * carries a large body reads into a buffer of its own (`owns`), whose bytes may be handed on as they are.
  */
-export const readBytes = 32 * 1024;
+const readBytes = 32 * 1024;
 
 const shared = Buffer.allocUnsafeSlow(readBytes);
 
@@ -60,8 +60,16 @@ export function connectSocket(
   } as net.NetConnectOpts);
 }
 
-interface AcceptedSocket {
+interface SocketWithHandle {
   _handle: object | null;
+}
+
+/** What was written and has not left this process, in the kernel's eyes as well as in ours. */
+export function unsentBytes(socket: net.Socket): number {
+  const { writableLength } = socket;
+  if (writableLength === 0) return 0;
+  const { _handle } = socket as unknown as { readonly _handle: { readonly writeQueueSize?: number } | null };
+  return writableLength + (_handle?.writeQueueSize ?? 0);
 }
 
 /**
@@ -70,7 +78,7 @@ interface AcceptedSocket {
  * accepted socket is read in the ordinary way.
  */
 export function adoptSocket(accepted: net.Socket, buffer: SocketBuffer, reader: ByteReader): net.Socket {
-  const holder = accepted as unknown as AcceptedSocket;
+  const holder = accepted as unknown as SocketWithHandle;
   const handle = holder._handle;
   if (!handle) return readOrdinarily(accepted, reader);
   holder._handle = null;

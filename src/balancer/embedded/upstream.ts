@@ -16,8 +16,6 @@ export class Upstream {
   isConnected = false;
   /** Has it carried an exchange before? */
   isReused = false;
-  /** Bytes of a head that has not come whole yet. */
-  pending: Buffer | undefined;
   usableUntilMs = 0;
   #isClosed = false;
   readonly #clock: LoopClock;

@@ -13,7 +13,7 @@ export type ToWorker =
   | { readonly kind: 'failed'; readonly id: number; readonly reason: string };
 
 export type FromWorker =
-  /** With its listening socket beside it. */
+  /** With its listening socket beside it, if it is a new one. */
   | { readonly kind: 'listening'; readonly address: Address }
   | {
       readonly kind: 'refused';

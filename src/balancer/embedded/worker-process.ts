@@ -67,7 +67,8 @@ async function start(options: PlainOptions, ticketKeys: Buffer | undefined, inhe
     tell({ kind: 'refused', code: error.code, message: error.message, remedy: error.remedy });
     return;
   }
-  tell({ kind: 'listening', address: station.address }, station.socket);
+  // One that was inherited is with the balancer already.
+  tell({ kind: 'listening', address: station.address }, inherited === undefined ? station.socket : undefined);
   setInterval(() => station && tell({ kind: 'traffic', traffic: station.traffic() }), reportEveryMs);
 }
 

@@ -84,7 +84,12 @@ class Crew implements Workers {
   }
 
   traffic(): StationTraffic {
-    return this.#slots.map((slot) => slot.traffic).reduce(sumOfTraffic, noTraffic(this.#views));
+    const { instances, clients } = this.#slots
+      .map((slot) => slot.traffic)
+      .reduce(sumOfTraffic, noTraffic(this.#views));
+    // Workers tell a moment later than the table, and those that are gone tell no more, of whom they no longer know.
+    const listed = new Set(this.#views.map(({ instance }) => instance));
+    return { instances: instances.filter(({ instance }) => listed.has(instance)), clients };
   }
 
   async close(graceMs: number): Promise<void> {
@@ -104,6 +109,7 @@ class Slot {
   #address: Address | undefined;
   #child: ChildProcess | undefined;
   #isStopping = false;
+  #hasListened = false;
   #pauseMs = firstPauseMs;
   #startedMs = 0;
   /** What workers that are gone have counted. */
@@ -147,15 +153,18 @@ class Slot {
     child.on('message', (message: FromWorker, socket: ListeningSocket | undefined) => {
       if (message.kind === 'listening') {
         this.#address = message.address;
+        this.#hasListened = true;
         if (socket) this.#options.shelf.keep(this.#name, socket);
         this.tell({ kind: 'see', views: this.#options.views() });
         listening.resolve(message.address);
       } else if (message.kind === 'refused') {
         const { remedy } = message;
         const options = remedy === undefined ? {} : { remedy };
-        this.#isStopping = true;
+        // The first one says what is wrong with the configuration; to a later one it may be right again in a while.
+        if (!this.#hasListened) this.#isStopping = true;
         listening.reject(new HoldfastError(message.code as ErrorCode, message.message, options));
-      } else this.#hear(message);
+        child.kill('SIGKILL');
+      } else this.#hear(child, message);
     });
     const { ticketKeys, shelf } = this.#options;
     const start: ToWorker = { kind: 'start', options: this.#plainOptions(listen), ticketKeys };
@@ -163,8 +172,8 @@ class Slot {
     return listening.promise;
   }
 
-  tell(message: ToWorker): void {
-    if (this.#child?.connected) this.#child.send(message, () => undefined); // as above
+  tell(message: ToWorker, child = this.#child): void {
+    if (child?.connected) child.send(message, () => undefined); // as above
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -179,7 +188,8 @@ class Slot {
   }
 
   get #name(): string {
-    return `worker ${this.#index + 1}`;
+    const { host, port } = this.#options.settings.listen;
+    return `worker ${this.#index + 1} on ${host}:${port}`;
   }
 
   #plainOptions(listen: Address): PlainOptions {
@@ -210,11 +220,11 @@ class Slot {
     };
   }
 
-  #hear(message: FromWorker): void {
+  #hear(child: ChildProcess, message: FromWorker): void {
     const { settings, suspect } = this.#options;
     switch (message.kind) {
       case 'traffic':
-        this.#present = message.traffic;
+        if (child === this.#child) this.#present = message.traffic; // else it is in the past already
         break;
       case 'suspect':
         suspect(message.instance);
@@ -223,18 +233,19 @@ class Slot {
         settings.log[message.level](message.fields, message.message);
         break;
       case 'ask':
-        void this.#answer(message.id, message.question);
+        void this.#answer(child, message.id, message.question);
         break;
     }
   }
 
-  async #answer(id: number, { method, values }: LedgerQuestion): Promise<void> {
+  /** To whoever asked: a successor counts its questions by the same numbers. */
+  async #answer(child: ChildProcess, id: number, { method, values }: LedgerQuestion): Promise<void> {
     const ledger = this.#options.settings.idempotency;
     try {
       const call = ledger?.[method] as ((...given: unknown[]) => Promise<never>) | undefined;
-      this.tell({ kind: 'answer', id, answer: await call?.apply(ledger, values) });
+      this.tell({ kind: 'answer', id, answer: await call?.apply(ledger, values) }, child);
     } catch (error) {
-      this.tell({ kind: 'failed', id, reason: (error as Error).message });
+      this.tell({ kind: 'failed', id, reason: (error as Error).message }, child);
     }
   }
 
@@ -242,7 +253,18 @@ class Slot {
   #lost(how: string): void {
     const { instances, clients } = this.#present;
     this.#past = sumOfTraffic(this.#past, {
-      instances: instances.map((seen) => ({ ...seen, inFlight: 0, connections: 0, users: seen.users && 0 })),
+      // Its counts remain; what it saw last does not stand for what is.
+      instances: instances.map((seen) => {
+        const users = seen.users && 0;
+        return {
+          ...seen,
+          inFlight: 0,
+          connections: 0,
+          users,
+          idleMs: Number.POSITIVE_INFINITY,
+          warmth: 1,
+        };
+      }),
       clients: { ...clients, connections: 0, waiting: 0 },
     });
     this.#present = noTraffic([]);

@@ -29,9 +29,9 @@ export const tab = 9;
 export const lineFeed = 10;
 export const carriageReturn = 13;
 export const space = 32;
-export const comma = 44;
+const comma = 44;
 export const slash = 47;
-export const zero = 48;
+const zero = 48;
 export const colon = 58;
 
 /**

@@ -1,5 +1,5 @@
 import { ChunkReader } from './chunks.ts';
-import { readTrailers, trailerBytes } from './trailers.ts';
+import { readTrailers } from './trailers.ts';
 
 /** Who takes a chunked body: the framing as it came, or the payload alone; and the trailers that may pass. */
 export interface ChunkSink {
@@ -49,7 +49,7 @@ export class ChunkedBody {
     const start = before === undefined ? from : 0;
     const end = before === undefined ? to : whole.length;
     const trailers = readTrailers(whole, start, end);
-    if (trailers === 'invalid' || end - start > trailerBytes * 2) return -1;
+    if (trailers === 'invalid') return -1;
     if (trailers === undefined) {
       this.#trailers = Buffer.from(whole.subarray(start, end));
       return to;

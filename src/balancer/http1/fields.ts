@@ -85,7 +85,7 @@ export const plainField = 0;
 
 /** The bytes end before the empty line does. */
 export const incompleteFields = 0;
-export const malformedFields = -1;
+const malformedFields = -1;
 export const tooManyFields = -2;
 
 /**

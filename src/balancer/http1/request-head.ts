@@ -118,7 +118,10 @@ export function parseRequestHead(
   head: RequestHead,
 ): number {
   let start = from;
-  if (bytes[start] === carriageReturn && bytes[start + 1] === lineFeed && start + 1 < to) start += 2;
+  if (bytes[start] === carriageReturn) {
+    if (start + 1 >= to) return 0;
+    if (bytes[start + 1] === lineFeed) start += 2;
+  }
   const afterLine = parseRequestLine(bytes, start, to, limits, head);
   if (afterLine <= 0) return afterLine === 0 && to - start > limits.headerBytes ? -4 : afterLine;
   head.fieldsStart = afterLine;

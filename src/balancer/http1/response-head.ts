@@ -160,6 +160,8 @@ function interpret(bytes: Buffer, head: ResponseHead, method: string): boolean {
     }
   }
   if (codings > 1 || (codings === 1 && length >= 0)) return false;
+  // Who has no body has no length either; some recipients would wait for one (RFC 9110, section 8.6).
+  if (length >= 0 && (head.status < 200 || head.status === 204)) dropLength(fields);
   head.keepAlive = head.minor === 1 ? !closes : keeps && !closes;
   head.contentLength = Math.max(0, length);
   if (method === 'HEAD' || head.status < 200 || head.status === 204 || head.status === 304)
@@ -171,6 +173,11 @@ function interpret(bytes: Buffer, head: ResponseHead, method: string): boolean {
     head.keepAlive = false;
   }
   return true;
+}
+
+function dropLength(fields: FieldMarks): void {
+  for (let index = 0; index < fields.count; index++)
+    if (fields.kind(index) === responseFields.contentLength) fields.setKind(index, responseFields.hopByHop);
 }
 
 const keptNames: ReadonlySet<string> = new Set([

@@ -72,6 +72,10 @@ export function writeRaw(port: number, bytes: string, patienceMs = 1_500): Promi
   });
 }
 
+/** Where an instance answers with exactly these bytes. */
+export const raw = (bytes: string, then: 'end' | 'reset' | 'stay' = 'stay'): string =>
+  `/raw?then=${then}&bytes=${Buffer.from(bytes, 'latin1').toString('base64url')}`;
+
 /** The headers that arrived at an instance, from the reply of `/echo`: all values under a name in lower case. */
 export function arrivedHeaders(body: string): (name: string) => string[] {
   const { rawHeaders } = JSON.parse(body) as { rawHeaders: string[] };

@@ -53,9 +53,9 @@ function crowdTests({ start, test }: Suite): void {
     const crowd = startCrowd(scene.port, 8);
     await untilServed(scene, 'shop-1', 50);
     await scene.backend('shop-1').kill();
-    scene.say({ 'shop-1': 'down' });
+    await scene.say({ 'shop-1': 'down' });
     await scene.backend('shop-1').start();
-    scene.say({ 'shop-1': 'up' });
+    await scene.say({ 'shop-1': 'up' });
     await untilServed(scene, 'shop-1', 50);
     assert.deepEqual((await crowd.stop()).failures, []);
   });
@@ -80,8 +80,8 @@ function oneRequestTests({ start, test }: Suite): void {
       assert.deepEqual(pick(reply.body), { instance: 'shop-2', bytes }, method);
       assert.equal(await scene.backend('shop-2').count(method, '/echo'), 1);
       await scene.backend('shop-1').start();
-      scene.say({ 'shop-1': 'down' });
-      scene.say({ 'shop-1': 'up' });
+      await scene.say({ 'shop-1': 'down' });
+      await scene.say({ 'shop-1': 'up' });
     }
     await scene.untilCounted('shop-1', { replayed: 4 });
   });
@@ -132,7 +132,7 @@ function oneRequestTests({ start, test }: Suite): void {
     await scene.ask('/whoami', { headers });
     await scene.backend('shop-1').kill();
     await scene.backend('shop-1').start();
-    scene.say({ 'shop-1': 'up' });
+    await scene.say({ 'shop-1': 'up' });
     assert.equal((await scene.ask('/whoami', { headers })).body, 'shop-1');
   });
 

@@ -24,6 +24,7 @@ export function routingTests(suite: Suite): void {
     const table = await file.load();
     assert.ok(table);
     engine.apply(table);
+    await engine.settled?.();
     const { port } = engine.status().listen;
     for (const instance of ['shop-1', 'shop-2']) {
       const reply = await fetch(`http://127.0.0.1:${port}/whoami`, {
@@ -35,18 +36,18 @@ export function routingTests(suite: Suite): void {
 
   test('a request waits for an instance when there is none, and is served as soon as there is one', async (t) => {
     const scene = await setScene(t, start);
-    scene.say({ 'shop-1': 'starting', 'shop-2': 'down' });
+    await scene.say({ 'shop-1': 'starting', 'shop-2': 'down' });
     const get = scene.ask('/whoami');
     const post = scene.ask('/echo', { method: 'POST', body: 'an order' });
     await sleep(100); // both have arrived by now; a request that waits leaves no trace to be awaited
-    scene.say({ 'shop-1': 'up' });
+    await scene.say({ 'shop-1': 'up' });
     assert.equal((await get).body, 'shop-1');
     assert.equal(JSON.parse((await post).body).body, 'an order');
   });
 
   test('when no instance comes in time the answer is 503 with Retry-After and a clear text', async (t) => {
     const scene = await setScene(t, start, { engine: { limits: { holdMs: 200 } } });
-    scene.say({ 'shop-1': 'down', 'shop-2': 'lost' });
+    await scene.say({ 'shop-1': 'down', 'shop-2': 'lost' });
     const reply = await scene.ask('/whoami');
     assert.equal(reply.status, 503);
     assert.equal(reply.headers['retry-after'], '1');
@@ -129,7 +130,7 @@ function stickinessTests({ start, test }: Suite): void {
     const scene = await setScene(t, start);
     const state = ['down', 'lost', 'maintenance', 'starting'] as const;
     for (const word of state) {
-      scene.say({ 'shop-1': word });
+      await scene.say({ 'shop-1': word });
       const moved = await scene.ask('/whoami', { headers: belongsTo('shop-1') });
       assert.equal(moved.body, 'shop-2', word);
       assert.ok(setCookieOf(moved, 'holdfast')?.startsWith(cookieFor('shop-2')));
@@ -146,7 +147,7 @@ function stickinessTests({ start, test }: Suite): void {
 function stateTests({ start, test }: Suite): void {
   test('a draining instance keeps its own users and gets no new ones', async (t) => {
     const scene = await setScene(t, start);
-    scene.say({ 'shop-1': 'draining' });
+    await scene.say({ 'shop-1': 'draining' });
     for (let i = 0; i < 4; i++) assert.equal((await scene.ask('/whoami')).body, 'shop-2');
     assert.equal((await scene.ask('/whoami', { headers: belongsTo('shop-1') })).body, 'shop-1');
     assert.ok(scene.traffic('shop-1').idleMs < 5_000);
@@ -154,7 +155,7 @@ function stateTests({ start, test }: Suite): void {
 
   test('the last instance serves new users even while it drains', async (t) => {
     const scene = await setScene(t, start);
-    scene.say({ 'shop-1': 'draining', 'shop-2': 'down' });
+    await scene.say({ 'shop-1': 'draining', 'shop-2': 'down' });
     assert.equal((await scene.ask('/whoami')).body, 'shop-1');
   });
 
@@ -186,7 +187,7 @@ function stateTests({ start, test }: Suite): void {
     await backend.kill();
     backend.port = 0;
     await backend.start();
-    scene.say({ 'shop-1': 'up' });
+    await scene.say({ 'shop-1': 'up' });
     assert.equal((await scene.ask('/whoami', { headers })).body, 'shop-1');
   });
 }

@@ -11,8 +11,11 @@ import { type Ask, ask, type Reply } from './client.ts';
 import { until } from './until.ts';
 import { Visitor } from './visitor.ts';
 
+/** An engine that takes a table over in its own time says by `settled` when it has. */
+export type TestedEngine = Engine & { readonly settled?: () => Promise<void> };
+
 /** Starts the engine under test, listening, with no routing table yet. */
-export type StartEngine = (options: EngineOptions) => Promise<Engine>;
+export type StartEngine = (options: EngineOptions) => Promise<TestedEngine>;
 
 export const testHealth = {
   path: '/health',
@@ -37,12 +40,12 @@ export const belongsTo = (instance: string, cookie = 'holdfast'): { readonly Coo
 
 /** One engine with real back-end processes, made for one test and gone with it. */
 export class Scene {
-  readonly engine: Engine;
+  readonly engine: TestedEngine;
   readonly backends: readonly TestBackend[];
   readonly folder: string;
   readonly #states = new Map<string, InstanceState>();
 
-  constructor(engine: Engine, backends: readonly TestBackend[], folder: string) {
+  constructor(engine: TestedEngine, backends: readonly TestBackend[], folder: string) {
     this.engine = engine;
     this.backends = backends;
     this.folder = folder;
@@ -60,9 +63,10 @@ export class Scene {
   }
 
   /** The agents' word changes, and the engine hears of it. */
-  say(states: Readonly<Record<string, InstanceState>>): void {
+  async say(states: Readonly<Record<string, InstanceState>>): Promise<void> {
     for (const [instance, state] of Object.entries(states)) this.#states.set(instance, state);
     this.engine.apply(this.table());
+    await this.engine.settled?.();
   }
 
   ask(path: string, options: Omit<Partial<Ask>, 'port' | 'path'> = {}): Promise<Reply> {
@@ -136,14 +140,14 @@ export interface SceneOptions {
 
 /** Starts back ends and an engine that knows them; the test's end stops and removes all of it. */
 export async function setScene(t: Cleanup, start: StartEngine, options: SceneOptions = {}): Promise<Scene> {
-  const folder = await temporaryFolder(t);
   const backends: TestBackend[] = [];
-  let engine: Engine | undefined;
+  let engine: TestedEngine | undefined;
   t.after(async () => {
     for (const backend of backends) backend.signal('SIGCONT');
     await engine?.close({ graceMs: 0 });
     await Promise.all(backends.map((backend) => backend.kill()));
   });
+  const folder = await temporaryFolder(t); // after what is in it: work for the end is done in this order
   for (const instance of options.instances ?? ['shop-1', 'shop-2']) {
     const backend = new TestBackend(instance, join(folder, `${instance}.records`), options.proxied);
     await writeFile(backend.recordFile, '');
@@ -152,6 +156,6 @@ export async function setScene(t: Cleanup, start: StartEngine, options: SceneOpt
   await Promise.all(backends.map((backend) => backend.start()));
   engine = await start({ listen: { host: '127.0.0.1', port: 0 }, health: testHealth, ...options.engine });
   const scene = new Scene(engine, backends, folder);
-  engine.apply(scene.table());
+  await scene.say({});
   return scene;
 }

@@ -13,7 +13,13 @@ const handshake = (path: string, cookie = '') =>
 const cookieLine = (instance: string) => `Cookie: ${belongsTo(instance).Cookie}\r\n`;
 
 /** WebSockets and whatever else is agreed on by Upgrade. */
-export function tunnelTests({ start, test }: Suite): void {
+export function tunnelTests(suite: Suite): void {
+  openingTests(suite);
+  webSocketTests(suite);
+  endingTests(suite);
+}
+
+function openingTests({ start, test }: Suite): void {
   test('a WebSocket goes through both ways, with its first bytes, to the instance of its user', async (t) => {
     const scene = await setScene(t, start);
     const tunnel = connectRaw(t, scene.port, `${handshake('/socket', cookieLine('shop-2'))}early`);
@@ -22,7 +28,7 @@ export function tunnelTests({ start, test }: Suite): void {
     assert.match(tunnel.received, /\r\nUpgrade: websocket\r\n/);
     tunnel.send('later');
     await until('later bytes come back', () => tunnel.received.endsWith('early' + 'later'));
-    assert.equal(scene.traffic('shop-2').inFlight, 1);
+    await scene.untilCounted('shop-2', { inFlight: 1 });
     tunnel.socket.destroy();
     await until('the tunnel is counted out', () => scene.traffic('shop-2').inFlight === 0);
   });
@@ -47,7 +53,9 @@ export function tunnelTests({ start, test }: Suite): void {
     assert.match(reply, /^HTTP\/1\.1 403 Forbidden\r\n/);
     assert.match(reply, /\r\n\r\nno$/);
   });
+}
 
+function endingTests({ start, test }: Suite): void {
   test('an instance that is killed takes its tunnels with it, so that clients come back', async (t) => {
     const scene = await setScene(t, start);
     const tunnel = connectRaw(t, scene.port, handshake('/socket', cookieLine('shop-1')));
@@ -69,12 +77,14 @@ export function tunnelTests({ start, test }: Suite): void {
     const scene = await setScene(t, start);
     const tunnel = connectRaw(t, scene.port, handshake('/socket', cookieLine('shop-1')));
     await until('the tunnel stands', () => tunnel.received.endsWith('shop-1:'));
-    scene.say({ 'shop-1': 'draining' });
-    scene.say({ 'shop-2': 'down' });
+    await scene.say({ 'shop-1': 'draining' });
+    await scene.say({ 'shop-2': 'down' });
     tunnel.send('still here');
     await until('the tunnel works', () => tunnel.received.endsWith('still here'));
   });
+}
 
+function webSocketTests({ start, test }: Suite): void {
   test('P7: a WebSocket whose instance is killed is opened again by its client, and goes on', async (t) => {
     const scene = await setScene(t, start);
     const open = async () => {

@@ -1,0 +1,8 @@
+import { rename, writeFile } from 'node:fs/promises';
+
+/** Whoever reads sees the old text or the new one, and nobody but its owner reads it. */
+export async function writeWhole(path: string, text: string): Promise<void> {
+  const draft = `${path}.tmp`;
+  await writeFile(draft, text, { mode: 0o600 });
+  await rename(draft, path);
+}
