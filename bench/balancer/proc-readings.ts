@@ -11,15 +11,10 @@ export function processTree(pid: number): number[] {
 
 /** Resident memory of a process and its children together. */
 export const residentBytes = (pid: number): number =>
-  processTree(pid).reduce((sum, one) => sum + statusKb(one, 'VmRSS') * 1_024, 0);
-
-/** The most that was resident since `forgetPeak`, of one process. */
-export const peakBytes = (pid: number): number => statusKb(pid, 'VmHWM') * 1_024;
-
-function statusKb(pid: number, field: string): number {
-  const text = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
-}
+  processTree(pid).reduce((sum, one) => {
+    const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${one}/status`, 'utf8'))?.[1];
+    return sum + Number(kilobytes) * 1_024;
+  }, 0);
 
 /** Open files and sockets of a process and its children together. */
 export const descriptors = (pid: number): number =>

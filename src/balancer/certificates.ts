@@ -106,7 +106,7 @@ export async function openCertificates(
   return {
     serverOptions: {
       ...defaultOptions(),
-      ALPNProtocols: tls.http2 ? ['h2', 'http/1.1'] : ['http/1.1'],
+      ALPNProtocols: tls.http2 ? ['h2', 'http/1.1', 'http/1.0'] : ['http/1.1', 'http/1.0'],
       SNICallback: (name, answer) => answer(null, choose(name)),
     },
     keepCurrent: (server) => {

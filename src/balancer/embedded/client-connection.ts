@@ -37,7 +37,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   readonly exchange: Exchange;
   readonly #facts = new RequestFacts();
   readonly #bufferBytes: number;
-  readonly #isEncrypted: boolean;
+  readonly #transport: Socket;
   readonly #uptake = new Uptake();
   #phase: 'head' | 'length' | 'chunks' | 'tunnel' | 'closing' = 'head';
   #remaining = 0;
@@ -51,18 +51,27 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   #isHttp10 = false;
   /** The client knows the end of the response by the end of the connection. */
   #endsByClosing = false;
+  /** The response came without a known end; it goes out in chunks. */
+  #makesChunks = false;
   /** Since it waits for what the phase says. */
   #sinceMs: number;
   #hasBegun = false;
 
-  constructor(path: DataPath, socket: Socket, buffer: SocketBuffer | undefined, client: ClientFacts) {
+  /** `transport`: what is under TLS. */
+  constructor(
+    path: DataPath,
+    socket: Socket,
+    buffer: SocketBuffer | undefined,
+    client: ClientFacts,
+    transport: Socket = socket,
+  ) {
     this.#path = path;
     this.#socket = socket;
     this.#buffer = buffer;
     this.#intake = new RequestIntake(path, client, this.#facts);
     // A socket that holds less than its mark never says that it was drained.
     this.#bufferBytes = Math.max(path.settings.limits.bufferBytes, socket.writableHighWaterMark);
-    this.#isEncrypted = client.encrypted;
+    this.#transport = transport;
     this.#sinceMs = path.clock.nowMs;
     this.exchange = new Exchange(path, this, this.#facts);
     socket.on('drain', () => this.exchange.onClientDrained());
@@ -218,12 +227,14 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
 
   respond(response: ResponseHead, bytes: Buffer, added: string): void {
     const { body } = response;
-    const isDelimited = body === 'none' || body === 'length' || (body === 'chunked' && !this.#isHttp10);
-    this.#endsByClosing = !isDelimited;
-    if (!isDelimited || this.#path.isClosing || this.#withholdsBody) this.#keepAlive = false;
+    // A response that ends with its connection gets chunks here: over TLS above all, a mere end looks like any other.
+    this.#makesChunks = body === 'untilClose' && !this.#isHttp10;
+    this.#endsByClosing = this.#isHttp10 && (body === 'untilClose' || body === 'chunked');
+    if (this.#endsByClosing || this.#path.isClosing || this.#withholdsBody) this.#keepAlive = false;
     writer.clear();
     writeStatusAndLines(bytes, response, this.passesChunks);
     if (added !== '') writer.text(added);
+    if (this.#makesChunks) writer.text('Transfer-Encoding: chunked\r\n');
     if (!this.#keepAlive) writer.text('Connection: close\r\n');
     else if (this.#isHttp10) writer.text('Connection: keep-alive\r\n');
     writer.lineEnd();
@@ -238,6 +249,13 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   body(bytes: Buffer, from: number, to: number, owned: boolean): void {
+    if (from === to) return;
+    if (this.#makesChunks) writer.text(`${(to - from).toString(16)}\r\n`);
+    this.#piece(bytes, from, to, owned);
+    if (this.#makesChunks) writer.lineEnd();
+  }
+
+  #piece(bytes: Buffer, from: number, to: number, owned: boolean): void {
     if (writer.length + to - from <= smallBodyBytes) {
       writer.run(bytes, from, to);
       return;
@@ -258,6 +276,8 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   end(): void {
+    if (this.#makesChunks) writer.text('0\r\n\r\n');
+    this.#makesChunks = false;
     this.flush();
     if (this.#keepAlive) this.#becomeIdle();
     else this.#close();
@@ -309,9 +329,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       return;
     }
     writer.clear();
-    // A mere end would look like the end of the response. TLS has a farewell of its own, which is left out.
-    if (this.#endsByClosing && !this.#isEncrypted) this.#socket.resetAndDestroy();
-    else this.#socket.destroy();
+    // A mere end would look like the end of the response.
+    if (this.#endsByClosing) this.#transport.resetAndDestroy();
+    this.#socket.destroy();
   }
 
   tunnel(response: ResponseHead, bytes: Buffer, added: string): void {

@@ -227,7 +227,8 @@ class ClientStream implements Front {
   }
 
   cut(): void {
-    if (!this.#isOver) this.#stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+    // A stream that is merely closed with an error ends its data first, and looks whole.
+    if (!this.#isOver) this.#stream.destroy(new Error('the response broke off'));
   }
 
   pauseBody(): void {

@@ -169,7 +169,7 @@ class Door implements Listener {
     this.#count(socket, facts.address);
     if (this.#secure === undefined) {
       this.#path.gone(arrival);
-      this.#serveOrdinary(socket, facts);
+      this.#serveOrdinary(socket, facts, socket);
       return;
     }
     const key = peerKey(socket);
@@ -178,8 +178,8 @@ class Door implements Listener {
     this.#secure.emit('connection', socket);
   }
 
-  #serveOrdinary(socket: net.Socket, facts: ClientFacts): void {
-    const client = new ClientConnection(this.#path, socket, undefined, facts);
+  #serveOrdinary(socket: net.Socket, facts: ClientFacts, transport: net.Socket): void {
+    const client = new ClientConnection(this.#path, socket, undefined, facts, transport);
     this.#path.clients.add(client);
     readOrdinarily(socket, client);
   }
@@ -198,7 +198,7 @@ class Door implements Listener {
       this.#path.gone(known.arrival);
       const encrypted = { ...known.facts, encrypted: true, tlsVersion: socket.getProtocol() ?? 'TLS' };
       if (socket.alpnProtocol === 'h2') serveStreams(this.#path, socket, encrypted);
-      else this.#serveOrdinary(socket, encrypted);
+      else this.#serveOrdinary(socket, encrypted, known.arrival.socket);
     });
     server.on('tlsClientError', (error, socket) => {
       this.#path.settings.log.debug({ reason: error.message }, 'a client could not agree on TLS');

@@ -10,6 +10,7 @@ import { describe, type TestContext, test } from 'node:test';
 import type { InstanceState } from '../../protocol/instance-state.ts';
 import type { RoutingTable } from '../../protocol/routing-table.ts';
 import { HoldfastError } from '../../support/errors.ts';
+import { ask } from '../../testing/balancer/client.ts';
 import { until } from '../../testing/balancer/until.ts';
 import type { Engine, EngineOptions } from '../engine.ts';
 import { startHaproxyEngine } from './engine.ts';
@@ -68,8 +69,8 @@ async function started(folder: string, options: Partial<EngineOptions> = {}): Pr
 }
 
 async function asks(port: number, path = '/'): Promise<string> {
-  const reply = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { Connection: 'close' } });
-  return `${reply.status} ${await reply.text()}`;
+  const { status, body } = await ask({ port, path });
+  return `${status} ${body}`;
 }
 
 async function running(folder: string): Promise<Running> {
@@ -175,7 +176,7 @@ describe('the HAProxy engine and its process', { skip }, () => {
     const clients = Promise.all(
       Array.from({ length: 4 }, async () => {
         while (!isDone) {
-          const answer = await asks(port).catch((error) => String(error.cause ?? error));
+          const answer = await asks(port).catch((error) => String(error));
           if (answer !== '200 one') failures.push(answer);
         }
       }),
