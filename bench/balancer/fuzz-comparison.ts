@@ -108,11 +108,11 @@ function invented(
 }
 
 /** `http://a/b` with any Host, and `/b` with Host `a`, are the same place. */
-function placeOf({ method, target, headers }: Message): { target: string; host: string } {
+function placeOf({ target, headers }: Message): { target: string; host: string } {
   const host = headers.find(([name]) => name.toLowerCase() === 'host')?.[1] ?? '';
   const [, authority, rest = ''] = /^https?:\/\/([^/?]*)(.*)$/i.exec(target) ?? [];
   if (authority === undefined) return { target, host: host.toLowerCase() };
-  const path = rest === '' && method === 'OPTIONS' ? '*' : rest.startsWith('/') ? rest : `/${rest}`;
+  const path = rest.startsWith('/') ? rest : `/${rest}`;
   return { target: path, host: authority.toLowerCase() };
 }
 

@@ -20,7 +20,6 @@ interface Generation {
   readonly startedMs: number;
   /** Undefined until it ended. */
   exit: { readonly code: number | null; readonly how: string } | undefined;
-  isServing: boolean;
 }
 
 /** Resolves when the last balancer has ended, with the exit code of the command. `args`: those of this command. */
@@ -39,6 +38,7 @@ class Keeper {
   #next: Generation | undefined;
   #history = noExits;
   #isStopping = false;
+  #hasServed = false;
 
   constructor(args: readonly string[], log: Log) {
     this.#args = args;
@@ -62,7 +62,6 @@ class Keeper {
       child,
       startedMs: systemClock.monotonicMs(),
       exit: undefined,
-      isServing: false,
     };
     this.#generations.add(generation);
     child.on('error', () => undefined); // 'exit' follows, or the next message fails, which is the same
@@ -93,7 +92,7 @@ class Keeper {
   }
 
   #serves(generation: Generation): void {
-    generation.isServing = true;
+    this.#hasServed = true;
     if (generation !== this.#next) return;
     const old = this.#current;
     this.#current = generation;
@@ -103,7 +102,7 @@ class Keeper {
   }
 
   #lost(generation: Generation): void {
-    const { exit, isServing } = generation;
+    const { exit } = generation;
     if (this.#isStopping) {
       if (this.#generations.size === 0) this.#ended.resolve(exit?.code ?? 1);
       return;
@@ -115,9 +114,10 @@ class Keeper {
         `the balancer process that was to take over ${exit?.how}; the old one goes on`,
       );
     } else if (generation === this.#current) {
-      // One that never served has said itself why it cannot; trying again would not change that.
-      if (!isServing) this.#ended.resolve(exit?.code ?? 1);
-      else void this.#restart(generation);
+      // Where none has ever served, it has said itself why it cannot, and trying again would not change that. Later the
+      // port stays open, and who waits at it is served as soon as somebody can.
+      if (this.#hasServed) void this.#restart(generation);
+      else this.#ended.resolve(exit?.code ?? 1);
     }
   }
 

@@ -6,7 +6,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { CertificateLife } from '../balancer/certificates.ts';
-import type { Address, EngineStatus } from '../balancer/engine.ts';
+import type { Address, EngineStatus, SocketShelf } from '../balancer/engine.ts';
 import type { Loss } from '../balancer/kill-ledger.ts';
 import { prometheusContentType, prometheusText } from '../balancer/metrics.ts';
 import { HoldfastError } from '../support/errors.ts';
@@ -55,15 +55,23 @@ function healthPage({ instances }: Pick<EngineStatus, 'instances'>): Page {
   return { status: 503, type: json, body: `${JSON.stringify({ reason })}\n` };
 }
 
-/** Rejects with LISTEN_FAILED. Port 0 takes a free one. */
-export async function openAdmin(listen: Address, sources: AdminSources): Promise<Admin> {
+/** Rejects with LISTEN_FAILED. Port 0 takes a free one. `sockets`: where the page of an earlier process left its own. */
+export async function openAdmin(
+  listen: Address,
+  sources: AdminSources,
+  sockets?: SocketShelf,
+): Promise<Admin> {
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
     void answer(request, response, sources);
   });
+  const name = `admin on ${listen.host}:${listen.port}`;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => reject(listenFailed(listen, cause)));
-    server.listen(listen.port, listen.host, resolve);
+    const inherited = sockets?.take(name);
+    if (inherited === undefined) server.listen(listen.port, listen.host, resolve);
+    else server.listen(inherited, resolve);
   });
+  sockets?.keep(name, (server as unknown as { _handle: object })._handle);
   const { port } = server.address() as AddressInfo;
   const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
   return {

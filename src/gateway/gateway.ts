@@ -7,7 +7,7 @@
  * instance is written down with its cost.
  */
 import type { CertificateLife } from '../balancer/certificates.ts';
-import type { Address, Engine, InstanceTraffic } from '../balancer/engine.ts';
+import type { Address, Engine, InstanceTraffic, SocketShelf } from '../balancer/engine.ts';
 import { createKillLedger, describeLoss, type Loss } from '../balancer/kill-ledger.ts';
 import type { TableFile } from '../balancer/table-file.ts';
 import type { Arbiter } from '../database/arbiter.ts';
@@ -34,6 +34,10 @@ export interface GatewayOptions {
   readonly host: string;
   /** Where the admin page is to be; left out: nowhere. */
   readonly admin?: Address;
+  /** Where the socket of the admin page outlives this process. */
+  readonly sockets?: SocketShelf;
+  /** Aborted when another process takes over: the page is the successor's from then on. */
+  readonly replaced?: AbortSignal;
   /** How long the certificates that the engine serves are good for. */
   readonly certificates?: () => readonly CertificateLife[];
   readonly clock: Clock;
@@ -116,6 +120,7 @@ export function startGateway(options: GatewayOptions): Gateway {
   const running = [run(firstTable.resolve), losses.run(stop.signal)];
   const page = openPage(options, losses.recent, () => table).then((opened) => {
     admin = opened;
+    options.replaced?.addEventListener('abort', () => void opened?.close(), { once: true });
   });
   return {
     ready: page.then(() => firstTable.promise),
@@ -153,18 +158,22 @@ function lossWatch({ engine, clock, log }: GatewayOptions, states: () => Readonl
 }
 
 async function openPage(
-  { name, admin, engine, certificates = () => [], log }: GatewayOptions,
+  { name, admin, engine, certificates = () => [], sockets, log }: GatewayOptions,
   losses: () => readonly Loss[],
   table: () => RoutingTable | undefined,
 ): Promise<Admin | undefined> {
   if (!admin) return undefined;
   const cluster = () => table()?.cluster;
-  const opened = await openAdmin(admin, {
-    status: () => engine.status(),
-    losses,
-    certificates,
-    labels: () => withoutUndefined({ cluster: cluster(), balancer: name() }),
-  });
+  const opened = await openAdmin(
+    admin,
+    {
+      status: () => engine.status(),
+      losses,
+      certificates,
+      labels: () => withoutUndefined({ cluster: cluster(), balancer: name() }),
+    },
+    sockets,
+  );
   log.info({ admin: opened.url }, `the balancer's admin page is at ${opened.url}`);
   return opened;
 }

@@ -25,7 +25,7 @@ test('a response without announced length that breaks under TLS breaks at the cl
     setTimeout(() => socket.resetAndDestroy(), 50);
   });
   const connection = connectSecure(t, port, { servername: 'shop.test', ca: certificate.ca });
-  connection.send('GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n');
+  connection.send('GET / HTTP/1.0\r\nHost: shop.test\r\n\r\n');
   await connection.untilReceived(/half$/);
   await connection.untilClosed();
   await until('nothing is under way', () => engine.status().clients.connections === 0);

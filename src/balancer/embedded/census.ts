@@ -51,8 +51,9 @@ export class Census {
   #turn(nowMs: number): void {
     const passedMs = nowMs - this.#turnedMs;
     if (passedMs < this.#rememberMs) return;
-    this.#earlier = passedMs < 2 * this.#rememberMs ? this.#recent : new Map();
+    const isNext = passedMs < 2 * this.#rememberMs;
+    this.#earlier = isNext ? this.#recent : new Map();
     this.#recent = new Map();
-    this.#turnedMs = nowMs;
+    this.#turnedMs = isNext ? this.#turnedMs + this.#rememberMs : nowMs;
   }
 }

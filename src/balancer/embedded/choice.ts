@@ -57,12 +57,23 @@ export function openInstances<C extends Candidate>(usable: readonly C[]): readon
 }
 
 function lessLoadedOfTwo<C extends Candidate>(candidates: readonly C[], random: () => number): C | undefined {
-  const count = candidates.length;
-  if (count < 2) return candidates[0];
-  const first = Math.floor(random() * count);
-  const second = (first + 1 + Math.floor(random() * (count - 1))) % count;
-  const [one, other] = [candidates[first] as C, candidates[second] as C];
-  return isLessLoaded(other, one) ? other : one;
+  const one = drawn(candidates, random);
+  if (one === undefined || candidates.length === 1) return one;
+  const other = drawn(
+    candidates.filter((candidate) => candidate !== one),
+    random,
+  );
+  return other !== undefined && isLessLoaded(other, one) ? other : one;
+}
+
+/** One of them, each with the chance that its weight gives it: two even draws could not give anybody more than 2/n. */
+function drawn<C extends Candidate>(candidates: readonly C[], random: () => number): C | undefined {
+  let point = random() * candidates.reduce((sum, { weight }) => sum + share(weight), 0);
+  for (const candidate of candidates) {
+    point -= share(candidate.weight);
+    if (point < 0) return candidate;
+  }
+  return candidates.at(-1);
 }
 
 // What is under way, weighed by how long the instance takes for it; where that is equal, as in quiet times, the users

@@ -70,7 +70,9 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     this.#buffer = buffer;
     this.#intake = new RequestIntake(path, client, this.#facts);
     // A socket that holds less than its mark never says that it was drained.
-    this.#bufferBytes = Math.max(path.settings.limits.bufferBytes, socket.writableHighWaterMark);
+    // What waits at a socket of TLS exists twice, once as it came and once encrypted.
+    const allowed = path.settings.limits.bufferBytes / (client.encrypted ? 4 : 1);
+    this.#bufferBytes = Math.max(allowed, socket.writableHighWaterMark);
     this.#transport = transport;
     this.#sinceMs = path.clock.nowMs;
     this.exchange = new Exchange(path, this, this.#facts);

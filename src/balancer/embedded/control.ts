@@ -28,9 +28,10 @@ export class Control {
       const known = old.get(routed.instance);
       const cookieValue = stickyValue(table.stickyKey, routed.instance);
       const isSame = known?.routed.host === routed.host && known.routed.port === routed.port;
-      if (known === undefined || !isSame || known.cookieValue !== cookieValue)
+      if (known === undefined || !isSame)
         return new Watched(routed, cookieValue, this.#settings, () => this.#tell());
       old.delete(routed.instance);
+      known.cookieValue = cookieValue;
       known.hear(routed);
       return known;
     });
@@ -59,7 +60,7 @@ export class Control {
 /** One instance at one address. */
 class Watched {
   routed: RoutedInstance;
-  readonly cookieValue: string;
+  cookieValue: string;
   #health: HealthState = assumedHealthy;
   #births = 0;
   #lifeSigns = 0;

@@ -81,7 +81,16 @@ class Door implements Listener {
         this.#server.once('error', reject);
         const { inherited, sharesPort } = this.#options;
         if (inherited !== undefined) this.#server.listen(inherited, backlog, resolve);
-        else this.#server.listen({ host, port, backlog, reusePort: sharesPort }, resolve);
+        else if (sharesPort || port === 0)
+          this.#server.listen({ host, port, backlog, reusePort: true }, resolve);
+        else {
+          // Others may join later, when there are workers. That nobody listens here yet is seen by asking for the
+          // address alone: with `reusePort`, two balancers would share it without a word.
+          const alone = net.createServer().once('error', reject);
+          alone.listen({ host, port, exclusive: true }, () =>
+            alone.close(() => this.#server.listen({ host, port, backlog, reusePort: true }, resolve)),
+          );
+        }
       });
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? String(error);

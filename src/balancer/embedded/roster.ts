@@ -44,8 +44,8 @@ export class Roster {
     const old = new Map(this.#backends.map((backend) => [backend.view.instance, backend]));
     this.#backends = views.map((view) => {
       const known = old.get(view.instance);
-      const { host, port, cookieValue } = known?.view ?? {};
-      if (known === undefined || host !== view.host || port !== view.port || cookieValue !== view.cookieValue)
+      const { host, port } = known?.view ?? {};
+      if (known === undefined || host !== view.host || port !== view.port)
         return new Backend(view, this.#settings, this.#clock, this.#onRoom, this.#isFirst);
       old.delete(view.instance);
       known.see(view);

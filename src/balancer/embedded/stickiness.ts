@@ -89,10 +89,10 @@ function sessionIn(head: ResponseHead, bytes: Buffer, name: string): 'given' | '
 
 function isDeletion(cookie: string): boolean {
   const [pair = '', ...attributes] = cookie.split(';');
-  if (/=("")?$/.test(pair.trim())) return true;
+  if (/^[^=]*=\s*("")?$/.test(pair.trim())) return true;
   return attributes.some((attribute) => {
     const [key = '', value = ''] = attribute.split('=').map((part) => part.trim());
-    if (key.toLowerCase() === 'max-age') return Number(value) <= 0;
+    if (key.toLowerCase() === 'max-age') return /^-?\d+$/.test(value) && Number(value) <= 0;
     return key.toLowerCase() === 'expires' && /\b(19\d\d|200\d)\b/.test(value);
   });
 }

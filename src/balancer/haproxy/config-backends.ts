@@ -34,7 +34,11 @@ export function appBackend(rendered: Rendered): string {
     healthCheck(rendered),
     `http-request wait-for-body time ${time(limits.requestTimeoutMs)} if !METH_GET !METH_HEAD`,
     common(rendered, 'app'),
-    `default-server ${serverOptions(rendered)} pool-purge-delay 2s inter ${time(health.everyMs)} fastinter ${time(Math.min(inDoubtMs, health.everyMs))} fall ${health.unhealthyAfter} rise ${health.healthyAfter} observe layer7 error-limit 1 on-error fastinter on-marked-down shutdown-sessions${slowStartMs > 0 ? ` slowstart ${time(slowStartMs)}` : ''}`,
+    `default-server ${serverOptions(rendered)} pool-purge-delay 2s inter ${time(health.everyMs)} fastinter ${time(Math.min(inDoubtMs, health.everyMs))} fall ${health.unhealthyAfter} rise ${health.healthyAfter} observe layer7 error-limit 1 on-error fastinter${slowStartMs > 0 ? ` slowstart ${time(slowStartMs)}` : ''}`,
+    // HAProxy 2.6 repeats what it takes from an instance that is marked down; later ones were seen to end it.
+    '.if !version_atleast(2.7)',
+    'default-server on-marked-down shutdown-sessions',
+    '.endif',
     servers(rendered, 'app'),
   );
 }

@@ -6,6 +6,7 @@ import { type EngineSettings, resolveOptions } from '../options.ts';
 import { Addresses } from './addresses.ts';
 import { type CertificateWatch, watchCertificates } from './certificates.ts';
 import { digestIn } from './config.ts';
+import { serverName } from './config-names.ts';
 import { Drains } from './drains.ts';
 import { mapsIn, writeState } from './folder.ts';
 import { type Occupants, occupyWaitingRooms } from './occupants.ts';
@@ -70,6 +71,7 @@ class HaproxyEngine implements Engine {
   #slots: ReadonlyMap<string, number> = new Map();
   #routable: ReadonlySet<string> = new Set();
   #keepTimer: NodeJS.Timeout | undefined;
+  #keeping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(parts: EngineParts) {
@@ -164,24 +166,41 @@ class HaproxyEngine implements Engine {
       }),
     );
     this.#keepTimer ??= setTimeout(() => {
-      this.#keep().catch((error: Error) => {
-        settings.log.warn({ reason: error.message }, 'the last table could not be written for HAProxy');
-      });
+      this.#keepTimer = undefined;
+      this.#keeping = this.#keep();
     }, keepMs).unref();
   }
 
   /** Writes down what is wanted, for whoever starts this HAProxy again. */
   async #keep(): Promise<void> {
-    const { options, where } = this.#parts;
-    this.#keepTimer = undefined;
-    await writeState(options, where, this.#runtime.wanted ?? emptyState);
+    const { options, where, settings } = this.#parts;
+    await this.#keeping;
+    try {
+      await writeState(options, where, this.#runtime.wanted ?? emptyState);
+    } catch (error) {
+      const reason = (error as Error).message;
+      settings.log.warn({ reason }, 'the last table could not be written for HAProxy');
+    }
   }
 
   #sawHealth(instance: string, healthy: boolean): void {
     const { settings } = this.#parts;
-    if (healthy) settings.log.info({ instance }, 'the instance answers health checks again');
-    else settings.log.warn({ instance }, 'the instance does not answer health checks');
+    if (healthy) {
+      settings.log.info({ instance }, 'the instance answers health checks again');
+    } else {
+      settings.log.warn({ instance }, 'the instance does not answer health checks');
+      this.#abandon(instance);
+    }
     settings.onInstanceHealth(instance, healthy);
+  }
+
+  /** What waits for an instance that does not answer, and its tunnels, where HAProxy does not end them by itself. */
+  #abandon(instance: string): void {
+    const slot = this.#slots.get(instance);
+    if (slot === undefined) return;
+    const servers = [serverName('main', slot), serverName('reserve', slot)];
+    const commands = servers.map((server) => `shutdown sessions server app/${server}`);
+    this.#runtime.askAll(commands).catch(() => undefined); // HAProxy is gone, and they with it
   }
 
   status(): EngineStatus {
@@ -206,6 +225,7 @@ class HaproxyEngine implements Engine {
     this.#reader.close();
     this.#occupants?.close();
     await this.#certificates?.close();
+    await this.#keeping;
     const haproxy = await this.#supervisor.close();
     this.#runtime.close();
     if (haproxy !== undefined) await stopHaproxy(haproxy, graceMs);

@@ -49,7 +49,9 @@ export function writeOutgoingHead(
 
 function rebuiltLine(bytes: Buffer, head: RequestHead): string {
   const target = bytes.toString('latin1', head.targetStart, head.targetEnd);
-  const path = target === '' || target.startsWith('?') ? `/${target}` : target;
+  // Of a server as a whole (RFC 9112, section 3.2.4).
+  const empty = head.method === 'OPTIONS' ? '*' : '/';
+  const path = target === '' ? empty : target.startsWith('?') ? `/${target}` : target;
   return `${head.method} ${path} HTTP/1.1\r\n`;
 }
 

@@ -6,11 +6,11 @@ import {
   isHostByte,
   isName,
   isTargetByte,
-  isTokenByte,
   lineFeed,
   listHas,
   slash,
   space,
+  tab,
 } from './characters.ts';
 import { FieldMarks, incompleteFields, plainField, scanFields, tooManyFields } from './fields.ts';
 
@@ -58,6 +58,11 @@ export const headRefusals = {
   18: { status: 501, text: 'The only transfer coding that is understood is chunked.' },
   19: { status: 400, text: 'Bad request: HTTP/1.0 knows no transfer codings.' },
   20: { status: 417, text: 'The only expectation that is understood is 100-continue.' },
+  21: { status: 400, text: 'Bad request: this method has no body in HTTP/1.0.' },
+  22: {
+    status: 400,
+    text: 'Bad request: there is a tab around a header that says how the request is framed.',
+  },
 } as const satisfies Record<number, { readonly status: number; readonly text: string }>;
 
 export type HeadRefusal = keyof typeof headRefusals;
@@ -149,6 +154,9 @@ function methodOf(bytes: Buffer, from: number, to: number): string {
 
 const longestMethod = 32;
 
+/** All registered methods are of these; what has others is refused by some servers and forwarded by others. */
+const isMethodByte = (byte: number): boolean => (byte >= 65 && byte <= 90) || byte === 45 || byte === 95;
+
 /** The place behind the line's end; 0: incomplete; below: minus a refusal. */
 function parseRequestLine(
   bytes: Buffer,
@@ -158,7 +166,7 @@ function parseRequestLine(
   head: RequestHead,
 ): number {
   let at = start;
-  while (at < to && isTokenByte[bytes[at] as number] === 1) at++;
+  while (at < to && isMethodByte(bytes[at] as number)) at++;
   if (at - start > longestMethod) return -1;
   if (at >= to) return 0;
   if (bytes[at] !== space || at === start) return -1;
@@ -261,6 +269,18 @@ function hasUnderscore(bytes: Uint8Array, from: number, to: number): boolean {
   return false;
 }
 
+/** Host, Content-Length and Transfer-Encoding. */
+const lastFramingKind = requestFields.transferEncoding;
+
+/** A tab is as good as a space around a value, but not to every server. */
+function hasTabAround(bytes: Uint8Array, fields: FieldMarks, index: number): boolean {
+  for (let at = fields.nameEnd(index) + 1; at < fields.valueStart(index); at++)
+    if (bytes[at] === tab) return true;
+  for (let at = fields.valueEnd(index); bytes[at] !== carriageReturn; at++)
+    if (bytes[at] === tab) return true;
+  return false;
+}
+
 /** What the lines mean together. 0, or the number of a refusal. */
 function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
   const { fields } = head;
@@ -272,6 +292,8 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
   let closes = false;
   let keeps = false;
   let upgrades = false;
+  head.keepAlive = true;
+  head.isAbsolute = false;
   head.hostStart = 0;
   head.hostEnd = 0;
   head.isChunked = false;
@@ -286,6 +308,7 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
     if (kind === plainField) continue;
     const from = fields.valueStart(index);
     const to = fields.valueEnd(index);
+    if (kind <= lastFramingKind && hasTabAround(bytes, fields, index)) return 22;
     switch (kind) {
       case requestFields.host:
         hosts++;
@@ -321,7 +344,7 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
         head.requestId = index;
         break;
       case requestFields.expect:
-        if (!listHas(bytes, from, to, '100-continue')) return 20;
+        if (head.expectsContinue || !listHas(bytes, from, to, '100-continue')) return 20;
         head.expectsContinue = true;
         break;
     }
@@ -334,6 +357,7 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
   if (head.isChunked && head.minor === 0) return 19;
   head.keepAlive = head.minor === 1 ? !closes : keeps && !closes;
   if (connectionLines > 0) markNamedFields(bytes, head);
+  if (head.hasBody && head.minor === 0 && /^(?:GET|HEAD|DELETE)$/.test(head.method)) return 21;
   if (!head.hasBody || head.minor === 0) head.expectsContinue = false;
   if (upgrades && upgradeLine >= 0 && mayUpgrade(bytes, head, upgradeLine)) head.upgrade = upgradeLine;
   return interpretPlace(bytes, head, hosts);
@@ -343,10 +367,10 @@ function interpret(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
 function interpretPlace(bytes: Buffer, head: RequestHead, hosts: number): HeadRefusal | 0 {
   const { hostStart, hostEnd, targetStart, targetEnd } = head;
   if (head.method === 'CONNECT') return 9;
+  if (head.method === 'PRI') return 1; // the preface of HTTP/2, not a request
   if (hosts === 0 && head.minor === 1) return 10;
-  // An empty Host is legal and says as much as none.
-  if (hostEnd > hostStart && !isHost(bytes, hostStart, hostEnd)) return 12;
-  head.isAbsolute = false;
+  // An empty Host is legal, but servers disagree about what it says.
+  if (hosts > 0 && !isHost(bytes, hostStart, hostEnd)) return 12;
   if (bytes[targetStart] === slash) return 0;
   if (targetEnd - targetStart === 1 && bytes[targetStart] === 42) return head.method === 'OPTIONS' ? 0 : 7;
   return interpretAbsolute(bytes, head);
@@ -358,7 +382,7 @@ function interpretPlace(bytes: Buffer, head: RequestHead, hosts: number): HeadRe
  */
 function interpretAbsolute(bytes: Buffer, head: RequestHead): HeadRefusal | 0 {
   const target = bytes.toString('latin1', head.targetStart, head.targetEnd);
-  const match = /^https?:\/\/([^/?]+)/i.exec(target);
+  const match = /^https?:\/\/([^/?]+)(?=\/|$)/i.exec(target);
   if (match === null) return 7;
   const [whole, authority = ''] = match;
   const authorityStart = head.targetStart + whole.length - authority.length;
@@ -383,7 +407,11 @@ function isHost(bytes: Uint8Array, from: number, to: number): boolean {
     if (at === from + 1 || bytes[at] !== 93) return false;
     at++;
   } else {
-    while (at < to && isHostByte[bytes[at] as number] === 1) at++;
+    let before = 46;
+    while (at < to && isHostByte[bytes[at] as number] === 1) {
+      if (bytes[at] === 46 && before === 46) return false; // no label between two dots
+      before = bytes[at++] as number;
+    }
     if (at === from) return false;
   }
   if (at === to) return true;

@@ -1,5 +1,5 @@
 import { FieldMarks, incompleteFields, plainField, scanFields } from './fields.ts';
-import { requestFieldKind } from './request-head.ts';
+import { requestFieldKind, requestFields } from './request-head.ts';
 
 /**
  * Trailers: header lines behind a chunked body. A server may add them to the headers, so of what could change what a
@@ -28,6 +28,13 @@ const neverInTrailers: ReadonlySet<string> = new Set([
   'www-authenticate',
 ]);
 
+/** Whoever frames a message behind its end wants to be misread. */
+const framing: ReadonlySet<number> = new Set([
+  requestFields.contentLength,
+  requestFields.transferEncoding,
+  requestFields.connection,
+]);
+
 export const trailerBytes = 8 * 1024;
 const mostTrailers = 64;
 
@@ -47,7 +54,9 @@ export function readTrailers(bytes: Buffer, from: number, to: number): Trailers 
   if (end < 0 || end - from > trailerBytes) return 'invalid';
   let lines = '';
   for (let index = 0; index < scratch.count; index++) {
-    if (scratch.kind(index) !== plainField) continue;
+    const kind = scratch.kind(index);
+    if (framing.has(kind)) return 'invalid';
+    if (kind !== plainField) continue;
     const name = bytes.toString('latin1', scratch.start(index), scratch.nameEnd(index));
     if (neverInTrailers.has(name.toLowerCase())) continue;
     lines += `${name}: ${bytes.toString('latin1', scratch.valueStart(index), scratch.valueEnd(index))}\r\n`;
