@@ -404,6 +404,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   }
 
   #becomeIdle(): void {
+    this.#facts.clear();
     this.#sinceMs = this.#path.clock.nowMs;
     if (this.#isProcessing) return;
     const pending = this.#pending;

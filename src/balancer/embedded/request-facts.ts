@@ -1,14 +1,6 @@
 import type { RouteOptions } from '../engine.ts';
 import type { Backend } from './backend.ts';
 
-/** Whom a sticky cookie names, remembered for the next request of the same connection. */
-interface ResolvedOwner {
-  readonly sticky: string;
-  readonly version: number;
-  readonly owner: Backend | undefined;
-  readonly user: string;
-}
-
 /** A request as it will go to an instance, whatever protocol it came by. One object serves a connection's requests. */
 export class RequestFacts {
   method = '';
@@ -35,14 +27,13 @@ export class RequestFacts {
   /** There were several sticky cookies: it is set anew, so that there is one again. */
   stickyIsAmbiguous = false;
   route: RouteOptions | undefined;
-  resolved: ResolvedOwner = unresolved;
+  /** Whom the sticky cookie names, and which of its users this is; as of the roster's version, which fills it in. */
+  owner: Backend | undefined;
+  user = '';
+  resolvedSticky = '';
+  resolvedVersion = -1;
 
-  /** Which user of the instance that the sticky cookie names; empty where nobody says. */
-  get user(): string {
-    return this.resolved.user;
-  }
-
-  /** No head could be made of what the client sent. */
+  /** The request is over, or no head could be made of what the client sent. */
   clear(): void {
     this.method = '';
     this.outgoing = nothing;
@@ -74,4 +65,3 @@ export class RequestFacts {
 }
 
 const nothing = Buffer.alloc(0);
-const unresolved: ResolvedOwner = { sticky: '', version: -1, owner: undefined, user: '' };

@@ -113,11 +113,11 @@ export class RequestIntake {
 
   /** Fills in the ids of a request that nobody has named: the trace, the span, and once more the trace. */
   #nameRequest(): void {
-    const { bytes, length } = writer;
-    const start = length - idLines.length;
-    this.#path.trace.writeDigits(bytes, start + traceAt, traceDigits);
-    this.#path.trace.writeDigits(bytes, start + spanAt, spanDigits);
-    bytes.copyWithin(start + idAt, start + traceAt, start + traceAt + traceDigits);
+    const { slab, end } = writer;
+    const start = end - idLines.length;
+    this.#path.trace.writeDigits(slab, start + traceAt, traceDigits);
+    this.#path.trace.writeDigits(slab, start + spanAt, spanDigits);
+    slab.copyWithin(start + idAt, start + traceAt, start + traceAt + traceDigits);
   }
 
   /** X-Forwarded-For and its like: the same for all requests of a connection, but for the host. */

@@ -23,7 +23,6 @@ export class Roster {
   readonly #clock: LoopClock;
   readonly #onRoom: () => void;
   #backends: Backend[] = [];
-  #byCookieValue = new Map<string, Backend>();
   /** For the ways to stick that are computed from the request: valid for the set of instances of the moment. */
   #remembered = new Map<string, Backend>();
   #rememberedFor = '';
@@ -52,7 +51,6 @@ export class Roster {
       return known;
     });
     if (views.length > 0) this.#isFirst = false;
-    this.#byCookieValue = new Map(this.#backends.map((backend) => [backend.view.cookieValue, backend]));
     for (const gone of old.values()) gone.retire();
   }
 
@@ -76,14 +74,18 @@ export class Roster {
 
   /** Whom the sticky cookie names; and in the facts, which of its users this is. */
   ownerOf(facts: RequestFacts): Backend | undefined {
-    const { sticky, resolved } = facts;
-    if (resolved.sticky === sticky && resolved.version === this.#version) return resolved.owner;
-    const isLong = sticky.length > valueLength;
-    const isOurs = sticky.charCodeAt(valueLength) === 46 && sticky.length <= valueLength + 1 + longestUser;
-    const owner =
-      isLong && !isOurs ? undefined : this.#byCookieValue.get(isLong ? sticky.slice(0, valueLength) : sticky);
-    const user = owner === undefined ? '' : sticky.slice(valueLength + 1);
-    facts.resolved = { sticky, version: this.#version, owner, user };
+    const { sticky } = facts;
+    if (facts.resolvedSticky === sticky && facts.resolvedVersion === this.#version) return facts.owner;
+    const isOurs =
+      sticky.length === valueLength ||
+      (sticky.charCodeAt(valueLength) === 46 && sticky.length <= valueLength + 1 + longestUser);
+    let owner: Backend | undefined;
+    // A handful of comparisons costs less than the hash of a text that is new each time.
+    if (isOurs) owner = this.#backends.find(({ view }) => sticky.startsWith(view.cookieValue));
+    facts.resolvedSticky = sticky;
+    facts.resolvedVersion = this.#version;
+    facts.owner = owner;
+    facts.user = owner === undefined ? '' : sticky.slice(valueLength + 1);
     return owner;
   }
 

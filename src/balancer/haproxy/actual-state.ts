@@ -61,13 +61,14 @@ function slotState(rows: ReadonlyMap<string, ServerRow>, slot: number): SlotStat
     rows.get(`once/${serverName('main', slot)}`),
     rows.get(`once/${serverName('reserve', slot)}`),
   ];
-  const agree = all.every((row) => row?.host === main.host && row.port === main.port);
-  const whole = agree && !main.inMaintenance && !unchecked.inMaintenance;
+  const isWhole =
+    !main.inMaintenance && all.every((row) => row?.host === main.host && row.port === main.port);
   return {
-    host: whole ? main.host : '',
+    host: isWhole ? main.host : '',
     port: main.port,
     weight: main.weight,
     reserveWeight: unchecked.weight,
+    listed: !unchecked.inMaintenance,
   };
 }
 

@@ -13,7 +13,7 @@ import { hostText, lines, longestMs, quoted, section, time } from './config-text
 import { errorPages, errorsOfUnknownFate } from './refusal-pages.ts';
 
 /** A check that left the verdict in doubt, or an error in traffic, is followed by the next check so soon. */
-const inDoubtMs = 100;
+const inDoubtMs = 50;
 
 /**
  * Requests that may be repeated. What an instance does not answer goes to another one: when the connection fails, when
@@ -149,7 +149,7 @@ function serverLine({ last }: Rendered, backend: BackendName, kind: ServerKind, 
   const words = [`server ${serverName(kind, slot)} ${address} id ${serverId(kind, slot)}`];
   if (weight !== undefined && weight !== fullWeight) words.push(`weight ${weight}`);
   if (kind === 'reserve') words.push('backup');
-  if (backend === 'any') words.push(instance === undefined ? 'disabled' : '');
+  if (backend === 'any') words.push(instance?.listed ? '' : 'disabled');
   else if (backend === 'app' && kind === 'main')
     words.push(instance === undefined ? 'check disabled' : 'check');
   // Checks, drains and maintenance of an instance are those of its server in `app`.

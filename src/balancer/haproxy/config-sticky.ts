@@ -43,7 +43,7 @@ export function stickyRequestRules(sticky: StickyOptions, files: PlaceFiles): st
     'http-request set-var(txn.user) uuid(),bytes(0,8) unless { var(txn.user) -m found }',
     session !== undefined &&
       `http-request set-var(txn.session) bool(true) if { ${cookieNamed(session)} -m found }`,
-    `http-request track-sc1 var(txn.user) table ${usersTable}`,
+    `http-request track-sc1 var(txn.user) table ${usersTable}${sticky.kind === 'application' ? ' if { var(txn.session) -m found }' : ''}`,
     ...[1, 2].map(
       () =>
         `http-request replace-header Cookie ${quoted(`^(.*;[[:space:]]*)?${name}=[^;]*;?[[:space:]]*(.*)$`)} '\\1\\2' if ${isSent}`,

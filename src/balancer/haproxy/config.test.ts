@@ -67,7 +67,7 @@ test('checks see an instance that accepts connections and does not answer', () =
   has(app, 'http-check expect status 200-204', `http-check expect rstring 'UP "ok"'`);
   assert.match(app.find((line) => line.startsWith('http-check send')) ?? '', / uri '\/ready' /);
   const servers = app.find((line) => line.startsWith('default-server')) ?? '';
-  assert.match(servers, / inter 2000ms fastinter 100ms fall 3 rise 2 /);
+  assert.match(servers, / inter 2000ms fastinter 50ms fall 3 rise 2 /);
   has(app, '.if !version_atleast(2.7)', 'default-server on-marked-down shutdown-sessions');
 });
 
@@ -94,7 +94,7 @@ test('each slot is a server in each backend, and follows the checks of the one i
 });
 
 const last: RuntimeState = {
-  servers: new Map([[2, { host: '::1', port: 3000, weight: 0, reserveWeight: 64 }]]),
+  servers: new Map([[2, { host: '::1', port: 3000, weight: 0, reserveWeight: 64, listed: true }]]),
   maps: {
     owners: new Map([['secretvalue', '2']]),
     cookies: new Map([['2', 'secretvalue']]),

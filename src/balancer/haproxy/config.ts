@@ -64,6 +64,7 @@ export function renderHaproxyConfig(
 
 const sections = (rendered: Rendered): string =>
   [
+    introduction(rendered),
     globalSection(rendered),
     defaultsSection(rendered),
     entryFrontend(rendered),
@@ -78,6 +79,14 @@ const sections = (rendered: Rendered): string =>
   ]
     .filter((text) => text !== '')
     .join('\n');
+
+/** For whoever finds the file, or runs it by himself. */
+const introduction = ({
+  files,
+}: Rendered): string => `# HAProxy for Holdfast. Made from its configuration, and written anew with each change: do not edit it.
+# The instances come through the runtime socket; those below are the last ones, for the next start.
+# haproxy -W -S ${files.master},mode,600 -f ${files.config}
+`;
 
 /** By this a running HAProxy tells which configuration it has. */
 export const digestIn = (config: string): string =>

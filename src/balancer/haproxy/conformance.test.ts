@@ -69,6 +69,8 @@ const messages = {
   ...because(
     'HAProxy takes a reset for the end of a response that ends with its connection.',
     'a response that ends with its connection is not taken for whole when the connection breaks',
+    'by TLS too, a response that ends with its connection is not taken for whole when the connection breaks',
+    'HTTP/2: a response that breaks off resets its stream, and no other',
   ),
   ...because(
     'HAProxy finds the broken chunk before it has passed anything on, and answers 502.',

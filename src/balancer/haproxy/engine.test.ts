@@ -231,6 +231,41 @@ describe('the HAProxy engine and its process', { skip }, () => {
     });
   });
 
+  test('the access log has a line for each request that it is to have, and no secret', async (t) => {
+    const folder = await temporaryFolder(t);
+    const file = join(folder, 'access.log');
+    const engine = await started(folder, { accessLog: { file, sample: 1 } });
+    const { port } = engine.status().listen;
+    engine.apply(table({ 'shop-1': await instance(t, 'one') }));
+    await until('it serves', async () => (await asks(port, '/a;sid=secret?token=secret')) === '200 one');
+    let lines: Record<string, unknown>[] = [];
+    await until('the line is there', async () => {
+      const text = await readFile(file, 'utf8');
+      lines = text
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line));
+      return lines.some(({ status }) => status === 200);
+    });
+    const line = lines.find(({ status }) => status === 200) ?? {};
+    assert.equal(line.instance, 'shop-1');
+    assert.equal(line.path, '/a');
+    assert.equal(line.method, 'GET');
+    assert.match(String(line.requestId), /^[0-9a-f]{32}$/);
+    assert.match(String(line.time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+    assert.doesNotMatch(JSON.stringify(lines), /secret/);
+  });
+
+  test('P10: an access log that cannot be opened is named', async (t) => {
+    const folder = await temporaryFolder(t);
+    const accessLog = { file: join(folder, 'missing', 'access.log'), sample: 1 };
+    await assert.rejects(started(folder, { accessLog }), {
+      code: 'CONFIGURATION_INVALID',
+      message: /balancer\.accessLog\.file/,
+    });
+    assert.equal(await findHaproxy(filesIn(folder)), undefined);
+  });
+
   test('P10: more instances than slots: those that fit are served, and the rest is told', async (t) => {
     const folder = await temporaryFolder(t);
     const told: object[] = [];

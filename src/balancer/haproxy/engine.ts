@@ -8,10 +8,11 @@ import { type CertificateWatch, watchCertificates } from './certificates.ts';
 import { digestIn } from './config.ts';
 import { serverName } from './config-names.ts';
 import { Drains } from './drains.ts';
+import { Farewell } from './farewell.ts';
 import { mapsIn, writeState } from './folder.ts';
 import { type Occupants, occupyWaitingRooms } from './occupants.ts';
 import { defaultSlots, filesIn, type HaproxyPlace } from './place.ts';
-import { binaryOf, checkVersion, launchHaproxy, stopHaproxy } from './process.ts';
+import { binaryOf, checkVersion, launchHaproxy, stopHaproxy, trimLog } from './process.ts';
 import { Runtime } from './runtime.ts';
 import { assignSlots } from './slots.ts';
 import { type Started, startOnPort } from './start.ts';
@@ -53,8 +54,12 @@ interface EngineParts extends Started {
   readonly binary: string;
 }
 
+const routableSlots = (slots: ReadonlyMap<string, number>, routable: ReadonlySet<string>): Set<number> =>
+  new Set([...slots].flatMap(([instance, slot]) => (routable.has(instance) ? [slot] : [])));
+
 /** Changes come in crowds. */
 const keepMs = 200;
+const hourMs = 3_600_000;
 
 class HaproxyEngine implements Engine {
   readonly #parts: EngineParts;
@@ -63,6 +68,7 @@ class HaproxyEngine implements Engine {
   readonly #reader: StatusReader;
   readonly #supervisor: Supervisor;
   readonly #drains: Drains;
+  readonly #farewell: Farewell;
   readonly #addresses: Addresses;
   #occupants: Occupants | undefined;
   #certificates: CertificateWatch | undefined;
@@ -70,6 +76,7 @@ class HaproxyEngine implements Engine {
   #isFirst = true;
   #slots: ReadonlyMap<string, number> = new Map();
   #routable: ReadonlySet<string> = new Set();
+  #trimming: NodeJS.Timeout | undefined;
   #keepTimer: NodeJS.Timeout | undefined;
   #keeping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -109,6 +116,7 @@ class HaproxyEngine implements Engine {
         if (slot !== undefined) void endTunnels(this.#runtime, slot, withinMs, settings.random);
       },
     });
+    this.#farewell = new Farewell(() => this.#tell());
     this.#addresses = new Addresses(settings.log, () => this.#tell());
   }
 
@@ -117,6 +125,8 @@ class HaproxyEngine implements Engine {
     await this.#supervisor.begin();
     this.#occupants = occupyWaitingRooms(filesIn(where.folder).door);
     this.#reader.begin();
+    const trim = () => void trimLog(filesIn(where.folder)).catch(() => undefined); // not ours: there is none
+    this.#trimming = setInterval(trim, hourMs).unref();
     if (options.tls) {
       this.#certificates = await watchCertificates(
         options.tls,
@@ -146,6 +156,7 @@ class HaproxyEngine implements Engine {
       table.instances.filter(({ state }) => keepsItsUsers(state)).map(({ instance }) => instance),
     );
     const returned = new Set([...routable].filter((instance) => !this.#routable.has(instance)));
+    this.#farewell.see(routableSlots(slots, routable), this.#runtime.wanted?.servers);
     this.#routable = routable;
     this.#book.list(slots, names, returned);
     this.#tell();
@@ -163,6 +174,7 @@ class HaproxyEngine implements Engine {
         weights: settings.weights,
         byBuckets: kind === 'header' || kind === 'address',
         drained: this.#drains.over,
+        leaving: this.#farewell.leaving,
       }),
     );
     this.#keepTimer ??= setTimeout(() => {
@@ -220,7 +232,9 @@ class HaproxyEngine implements Engine {
   // HAProxy ends when its last connection does, so ours go first.
   async #close(graceMs: number): Promise<void> {
     clearTimeout(this.#keepTimer);
+    clearInterval(this.#trimming);
     this.#drains.close();
+    this.#farewell.close();
     this.#addresses.close();
     this.#reader.close();
     this.#occupants?.close();

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { readFile, truncate } from 'node:fs/promises';
+import { readFile, stat, truncate } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../support/errors.ts';
 import { askOnce } from './one-shot.ts';
@@ -26,6 +26,9 @@ export interface Running extends Haproxy {
 }
 
 const startLimitMs = 10_000;
+
+/** It is where administrators find it, and has nothing to do with what else our environment holds. */
+const environment = { PATH: `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin` };
 
 /** Rejects where there is no HAProxy, or one that is too old. */
 export async function checkVersion(binary: string): Promise<void> {
@@ -79,13 +82,14 @@ export async function launchHaproxy(
   accessLog: string | undefined,
 ): Promise<Haproxy> {
   await truncate(files.log).catch(() => undefined); // there is none yet
+  const access = accessLog === undefined || accessLog === '-' ? undefined : openAccessLog(accessLog);
   const messages = openSync(files.log, 'a', 0o600);
-  const access = accessLog === undefined || accessLog === '-' ? undefined : openSync(accessLog, 'a', 0o640);
   const output = accessLog === '-' ? 'inherit' : (access ?? messages);
   const master = `${files.master},mode,600`;
   // In a session of its own: what is typed at our terminal is for us, and we tell HAProxy.
   const child = spawn(binary, ['-W', '-S', master, '-f', files.config, '-p', files.pid], {
     detached: true,
+    env: environment,
     stdio: ['ignore', output, messages],
   });
   closeSync(messages);
@@ -103,6 +107,23 @@ export async function launchHaproxy(
   } catch (error) {
     child.kill('SIGTERM');
     throw error;
+  }
+}
+
+function openAccessLog(file: string): number {
+  try {
+    return openSync(file, 'a', 0o640);
+  } catch (cause) {
+    const reason = (cause as Error).message;
+    throw new HoldfastError(
+      'CONFIGURATION_INVALID',
+      `balancer.accessLog.file: ${file} cannot be opened: ${reason}`,
+      {
+        remedy:
+          'Name a file in a folder that exists and that the balancer may write to, or - for standard output.',
+        cause,
+      },
+    );
   }
 }
 
@@ -141,6 +162,14 @@ function alertsIn(text: string): string {
     .map((line) => line.replace(/\(\d+\) : /, ''));
   return (told.length > 0 ? told : text.split('\n').slice(-5)).slice(0, 20).join('\n');
 }
+
+/** Keeps what HAProxy says from growing for ever: it appends, so it goes on at the beginning of an empty file. */
+export async function trimLog(files: PlaceFiles): Promise<void> {
+  const { size } = await stat(files.log);
+  if (size > longestLogBytes) await truncate(files.log);
+}
+
+const longestLogBytes = 1024 * 1024;
 
 /** Ends it: at first gently, then not. Resolves when the processes are gone. */
 export async function stopHaproxy({ masterPid, workerPid }: Haproxy, graceMs: number): Promise<void> {
@@ -183,7 +212,7 @@ export function isAlive(pid: number): boolean {
 }
 
 async function run(binary: string, options: readonly string[]): Promise<{ code: number; text: string }> {
-  const child = spawn(binary, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, options, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (piece) => {

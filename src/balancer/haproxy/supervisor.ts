@@ -29,6 +29,7 @@ export class Supervisor {
   #haproxy: Haproxy;
   #isClosed = false;
   #search: Promise<void> | undefined;
+  readonly #ending = new AbortController();
   readonly #endWithUs = () => {
     if (this.#isToEnd) signal(this.#haproxy.masterPid, 'SIGTERM');
   };
@@ -50,6 +51,7 @@ export class Supervisor {
   /** The HAProxy that ends with us; undefined: it is somebody else's. */
   async close(): Promise<Haproxy | undefined> {
     this.#isClosed = true;
+    this.#ending.abort();
     await this.#search; // one that is being started must not be left behind
     process.off('exit', this.#endWithUs);
     return this.#isToEnd ? this.#haproxy : undefined;
@@ -77,7 +79,7 @@ export class Supervisor {
       } catch (error) {
         log.error({ reason: (error as Error).message }, 'HAProxy does not run; trying again');
       }
-      await sleep(pauseMs, undefined, { ref: false });
+      await sleep(pauseMs, undefined, { ref: false, signal: this.#ending.signal }).catch(() => undefined);
     }
   }
 

@@ -12,7 +12,7 @@ export interface Sample {
   readonly unreadable: number;
 }
 
-export interface SlotCounts {
+interface SlotCounts {
   /** The verdict of the checks; undefined while the slot is not in use. */
   readonly healthy: boolean | undefined;
   readonly inFlight: number;

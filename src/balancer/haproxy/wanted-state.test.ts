@@ -35,6 +35,7 @@ function wishes(instances: readonly RoutedInstance[], more: Partial<Wishes> = {}
     weights: {},
     byBuckets: false,
     drained: new Set(),
+    leaving: new Map(),
     ...more,
   };
 }
@@ -50,21 +51,15 @@ test('an instance that is up gets new users, one that drains only its own, the o
   assert.deepEqual([...maps.flags], [[String(slotOf('draining')), 'drain']]);
 });
 
-test('the cookie of an instance is what every balancer makes of its name, and the name stands nowhere near it', () => {
+test('the cookie of an instance is what every balancer makes of its name, and leads there while users may come', () => {
   const { maps } = wantedState(wishes([routed('shop-1'), routed('shop-2', { state: 'lost' })]));
-  const values = ['shop-1', 'shop-2'].map((name) => stickyValue(stickyKey, name));
-  assert.deepEqual(
-    [...maps.owners],
-    [
-      [values[0], '1'],
-      [values[1], '2'],
-    ],
-  );
+  const [one, two] = ['shop-1', 'shop-2'].map((name) => stickyValue(stickyKey, name));
+  assert.deepEqual([...maps.owners], [[one, '1']]);
   assert.deepEqual(
     [...maps.cookies],
     [
-      ['1', values[0]],
-      ['2', values[1]],
+      ['1', one],
+      ['2', two],
     ],
   );
 });
@@ -74,6 +69,17 @@ test('whose time to drain is over belongs nowhere, while what is under way there
   const { servers, maps } = wantedState(wishes([instance], { drained: new Set(['shop-1']) }));
   assert.equal(servers.get(1)?.weight, 0);
   assert.deepEqual([...maps.owners], []);
+});
+
+test('to an instance that leaves nobody comes any more, while it is still open for what is on its way', () => {
+  const before = wantedState(wishes([routed('shop-1')]));
+  const wish = wishes([routed('shop-1', { state: 'down' })], { leaving: before.servers });
+  const after = wantedState(wish);
+  const commands = commandsBetween(before, after, mapNames, (name) => name);
+  assert.ok(commands.includes('set server app/a1 weight 0'));
+  assert.ok(commands.includes('set server app/b1 weight 0'));
+  assert.ok(commands.includes('set server any/c1 state maint'));
+  assert.ok(!commands.some((command) => command.includes('app/a1 state')));
 });
 
 test('weights keep their proportion within what HAProxy takes, and none is a weight as well', () => {

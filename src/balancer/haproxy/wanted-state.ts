@@ -22,7 +22,17 @@ export interface SlotState {
   readonly weight: number;
   /** Of those who come when there is nobody else, or when all look sick. */
   readonly reserveWeight: number;
+  /** May requests come here when all look sick? */
+  readonly listed: boolean;
 }
+
+/** Nobody comes here any more; what is on its way is let through before the server is closed. */
+const leaving = (state: SlotState): SlotState => ({
+  ...state,
+  weight: 0,
+  reserveWeight: 0,
+  listed: false,
+});
 
 export const mapNames = ['owners', 'cookies', 'names', 'buckets', 'flags'] as const;
 export type MapName = (typeof mapNames)[number];
@@ -42,11 +52,15 @@ export interface Wishes {
   readonly byBuckets: boolean;
   /** Instances whose time to drain is over: nobody may come to them any more. */
   readonly drained: ReadonlySet<string>;
+  /** Slots that were in use until a moment ago. */
+  readonly leaving: ReadonlyMap<number, SlotState>;
 }
 
 export function wantedState(wishes: Wishes): RuntimeState {
   const { table, slots, drained, addressOf } = wishes;
-  const servers = new Map<number, SlotState>();
+  const servers = new Map<number, SlotState>(
+    [...wishes.leaving].map(([slot, state]) => [slot, leaving(state)]),
+  );
   const maps = {
     owners: new Map<string, string>(),
     cookies: new Map<string, string>(),
@@ -59,17 +73,18 @@ export function wantedState(wishes: Wishes): RuntimeState {
     const slot = slots.get(instance);
     const address = addressOf(host);
     if (slot === undefined || address === undefined) continue;
-    // Whoever belongs to an instance whose time is over belongs nowhere; what is under way there goes on.
-    if (!drained.has(instance)) maps.owners.set(stickyValue(table.stickyKey, instance), String(slot));
     maps.cookies.set(String(slot), stickyValue(table.stickyKey, instance));
     maps.names.set(String(slot), encodeURIComponent(instance));
     if (!keepsItsUsers(state)) continue;
+    // Whoever belongs to an instance whose time is over belongs nowhere; what is under way there goes on.
+    if (!drained.has(instance)) maps.owners.set(stickyValue(table.stickyKey, instance), String(slot));
     const weight = scale(wishes.weights[instance] ?? 1);
     servers.set(slot, {
       host: address,
       port,
       weight: takesNewUsers(state) ? weight : 0,
       reserveWeight: Math.max(weight, 1),
+      listed: true,
     });
     if (!takesNewUsers(state)) maps.flags.set(String(slot), 'drain');
   }
@@ -172,15 +187,13 @@ function fill(slot: number, has: SlotState, had: SlotState | undefined): string[
       if (had?.[key] !== has[key]) commands.push(`set server ${server} weight ${has[key]}`);
     }
   }
+  if (had?.listed !== has.listed) {
+    commands.push(`set server any/${serverName('unchecked', slot)} state ${has.listed ? 'ready' : 'maint'}`);
+  }
   if (had !== undefined) return commands;
   // Its agent is believed, as if all checks so far had been good: whoever waits for it waits no longer.
   const checked = `app/${serverName('main', slot)}`;
-  return [
-    ...commands,
-    `set server any/${serverName('unchecked', slot)} state ready`,
-    `set server ${checked} state ready`,
-    `set server ${checked} health up`,
-  ];
+  return [...commands, `set server ${checked} state ready`, `set server ${checked} health up`];
 }
 
 /** So many lines of one payload; HAProxy takes a command up to the size of its buffer. */

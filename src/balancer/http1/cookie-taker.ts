@@ -1,20 +1,21 @@
+import { space } from './characters.ts';
+import type { HeadWriter } from './head-writer.ts';
+
 /**
- * Takes one cookie out of what an instance sees. The other cookies stay as they were, byte for byte. The requests of a
- * connection mostly bear the same cookies, so what became of the latest header is remembered.
+ * Takes one cookie out of what an instance sees. The other cookies stay as they were, byte for byte. Usually it stands
+ * there once, as `; NAME=value`, and then the header is copied around it without being taken apart.
  */
 export class CookieTaker {
   readonly #name: string;
+  readonly #nameBytes: Buffer;
   /** The value of the first one. */
   value = '';
   /** How many there were in this request. */
   count = 0;
-  #seen: Buffer | undefined;
-  #seenLine: Buffer = Buffer.alloc(0);
-  #seenValue = '';
-  #seenCount = 0;
 
   constructor(name: string) {
     this.#name = name;
+    this.#nameBytes = Buffer.from(name, 'latin1');
   }
 
   /** A new request begins. */
@@ -23,31 +24,84 @@ export class CookieTaker {
     this.count = 0;
   }
 
-  /** Takes the value of a Cookie header; returns the line that is left, with its CR LF, or nothing. */
-  take(bytes: Buffer, from: number, to: number): Buffer {
-    if (this.count > 0) return this.#takeApart(bytes.toString('latin1', from, to));
-    if (this.#seen === undefined || this.#seen.compare(bytes, from, to) !== 0) {
-      this.#seenLine = this.#takeApart(bytes.toString('latin1', from, to));
-      this.#seenValue = this.value;
-      this.#seenCount = this.count;
-      this.#seen = Buffer.from(bytes.subarray(from, to));
+  /** Writes the Cookie line that is left of a header's value, or nothing. */
+  write(writer: HeadWriter, bytes: Buffer, from: number, to: number): void {
+    const at = this.#find(bytes, from, to);
+    const valueAt = at + this.#nameBytes.length + 1;
+    if (at < 0) {
+      writer.block(lineStart);
+      writer.run(bytes, from, to);
+      writer.lineEnd();
+      return;
     }
-    this.value = this.#seenValue;
-    this.count = this.#seenCount;
-    return this.#seenLine;
+    const isFirst = at === from;
+    const isUsual =
+      this.count === 0 &&
+      (isFirst || (bytes[at - 1] === space && bytes[at - 2] === semicolon)) &&
+      valueAt <= to &&
+      bytes[valueAt - 1] === equals &&
+      bytes[valueAt] !== quote &&
+      bytes[valueAt] !== space &&
+      this.#find(bytes, valueAt, to) < 0;
+    if (isUsual) this.#writeAround(writer, bytes, from, to, at, valueAt);
+    else this.#takeApart(writer, bytes.toString('latin1', from, to));
   }
 
-  #takeApart(cookies: string): Buffer {
+  #writeAround(
+    writer: HeadWriter,
+    bytes: Buffer,
+    from: number,
+    to: number,
+    at: number,
+    valueAt: number,
+  ): void {
+    let end = valueAt;
+    while (end < to && bytes[end] !== semicolon) end++;
+    let valueEnd = end;
+    while (valueEnd > valueAt && bytes[valueEnd - 1] === space) valueEnd--;
+    this.value = bytes.toString('latin1', valueAt, valueEnd);
+    this.count = 1;
+    // Before it up to the semicolon in front of it, or behind it from what follows the semicolon.
+    const beforeEnd = Math.max(from, at - 2);
+    let behind = end;
+    if (at === from && behind < to) for (behind++; behind < to && bytes[behind] === space; behind++);
+    if (beforeEnd === from && behind >= to) return;
+    writer.block(lineStart);
+    if (beforeEnd > from) writer.run(bytes, from, beforeEnd);
+    if (behind < to) writer.run(bytes, behind, to);
+    writer.lineEnd();
+  }
+
+  /** Where the name stands in the value of a header; -1: nowhere. */
+  #find(bytes: Buffer, from: number, to: number): number {
+    const name = this.#nameBytes;
+    const first = name[0];
+    const last = to - name.length;
+    for (let at = from; at <= last; at++) {
+      if (bytes[at] !== first) continue;
+      let index = 1;
+      while (index < name.length && bytes[at + index] === name[index]) index++;
+      if (index === name.length) return at;
+    }
+    return -1;
+  }
+
+  #takeApart(writer: HeadWriter, cookies: string): void {
     const others = cookies.split(';').filter((part) => {
-      const equals = part.indexOf('=');
-      if (equals < 0 || part.slice(0, equals).trim() !== this.#name) return true;
-      if (this.count++ === 0) this.value = unquoted(part.slice(equals + 1).trim());
+      const at = part.indexOf('=');
+      if (at < 0 || part.slice(0, at).trim() !== this.#name) return true;
+      if (this.count++ === 0) this.value = unquoted(part.slice(at + 1).trim());
       return false;
     });
     const rest = others.join(';').trim();
-    return rest === '' ? Buffer.alloc(0) : Buffer.from(`Cookie: ${rest}\r\n`, 'latin1');
+    if (rest !== '') writer.text(`Cookie: ${rest}\r\n`);
   }
 }
+
+const lineStart = Buffer.from('Cookie: ', 'latin1');
+const semicolon = 59;
+const equals = 61;
+const quote = 34;
 
 const unquoted = (text: string): string =>
   text.length > 1 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;

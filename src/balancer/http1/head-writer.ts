@@ -1,20 +1,29 @@
 /**
  * Puts a message together as bytes: runs of what came in, blocks that are known, short texts. One writer serves all
- * messages of a direction, one after the other; what it wrote is taken as one buffer, for one write.
+ * messages of a direction, one after the other. It writes into a slab, and what is taken is a piece of it, for one
+ * write; nothing is copied twice. A slab lives as long as any of its pieces does, so it is small, and pieces are not kept.
  */
+const slabBytes = 32 * 1024;
+
 export class HeadWriter {
-  #bytes: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
-  length = 0;
+  #slab: Buffer = Buffer.allocUnsafeSlow(slabBytes);
+  /** Where the message that is being written begins and ends. */
+  #start = 0;
+  #end = 0;
+
+  get length(): number {
+    return this.#end - this.#start;
+  }
 
   clear(): void {
-    this.length = 0;
+    this.#end = this.#start;
   }
 
   /** Appends bytes as they are. */
   run(source: Buffer, from: number, to: number): void {
     this.#reserve(to - from);
-    source.copy(this.#bytes, this.length, from, to);
-    this.length += to - from;
+    source.copy(this.#slab, this.#end, from, to);
+    this.#end += to - from;
   }
 
   block(bytes: Buffer): void {
@@ -24,34 +33,40 @@ export class HeadWriter {
   /** Appends a latin1 text. */
   text(text: string): void {
     this.#reserve(text.length);
-    this.length += this.#bytes.write(text, this.length, 'latin1');
+    this.#end += this.#slab.write(text, this.#end, 'latin1');
   }
 
   /** CR LF. */
   lineEnd(): void {
     this.#reserve(2);
-    this.#bytes[this.length] = 13;
-    this.#bytes[this.length + 1] = 10;
-    this.length += 2;
+    this.#slab[this.#end] = 13;
+    this.#slab[this.#end + 1] = 10;
+    this.#end += 2;
   }
 
-  /** What is written so far, to be changed in place. */
-  get bytes(): Uint8Array {
-    return this.#bytes;
+  /** The slab, to change in place what was just written; it ends at `end`. */
+  get slab(): Uint8Array {
+    return this.#slab;
+  }
+
+  get end(): number {
+    return this.#end;
   }
 
   /** All of it, in a buffer that stays as it is. */
   take(): Buffer {
-    const taken = Buffer.allocUnsafe(this.length);
-    this.#bytes.copy(taken, 0, 0, this.length);
-    this.length = 0;
+    const taken = this.#slab.subarray(this.#start, this.#end);
+    this.#start = this.#end;
     return taken;
   }
 
   #reserve(more: number): void {
-    if (this.length + more <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafeSlow(2 * (this.length + more));
-    this.#bytes.copy(larger, 0, 0, this.length);
-    this.#bytes = larger;
+    if (this.#end + more <= this.#slab.length) return;
+    const { length } = this;
+    const next = Buffer.allocUnsafeSlow(Math.max(slabBytes, 2 * (length + more)));
+    this.#slab.copy(next, 0, this.#start, this.#end);
+    this.#slab = next;
+    this.#start = 0;
+    this.#end = length;
   }
 }

@@ -42,7 +42,7 @@ export function writeOutgoingHead(
     if (runStart >= 0) writer.run(bytes, runStart, start);
     runStart = -1;
     if (kind === requestFields.cookie && cookies !== undefined)
-      writer.block(cookies.take(bytes, fields.valueStart(index), fields.valueEnd(index)));
+      cookies.write(writer, bytes, fields.valueStart(index), fields.valueEnd(index));
   }
   if (runStart >= 0) writer.run(bytes, runStart, head.linesEnd);
 }
