@@ -7,6 +7,7 @@ import { type ResponseHead, responseFields } from '../http1/response-head.ts';
 import type { Client, DataPath } from './data-path.ts';
 import { Exchange } from './exchange.ts';
 import type { Front } from './front.ts';
+import type { Sender } from './outbox.ts';
 import { badChunks, headTooSlow, notFound, type Refusal } from './refusal.ts';
 import { RequestFacts } from './request-facts.ts';
 import { type ClientFacts, RequestIntake } from './request-intake.ts';
@@ -29,7 +30,7 @@ const smallBodyBytes = 16 * 1024;
 /** So that a client can read its answer before the connection goes. */
 const lingerMs = 1_000;
 
-export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
+export class ClientConnection implements Client, Front, ByteReader, ChunkSink, Sender {
   readonly #path: DataPath;
   readonly #socket: Socket;
   readonly #buffer: SocketBuffer | undefined;
@@ -53,6 +54,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   #endsByClosing = false;
   /** The response came without a known end; it goes out in chunks. */
   #makesChunks = false;
+  #later: Buffer | undefined;
   /** Since it waits for what the phase says. */
   #sinceMs: number;
   #hasBegun = false;
@@ -263,6 +265,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       return;
     }
     const socket = this.#socket;
+    this.sendNow();
     const hasHead = writer.length > 0;
     if (hasHead) {
       socket.cork();
@@ -280,13 +283,29 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
   end(): void {
     if (this.#makesChunks) writer.text('0\r\n\r\n');
     this.#makesChunks = false;
-    this.flush();
-    if (this.#keepAlive) this.#becomeIdle();
-    else this.#close();
+    if (!this.#keepAlive) {
+      this.flush();
+      this.#close();
+      return;
+    }
+    if (writer.length > 0) {
+      this.sendNow();
+      this.#later = writer.take();
+      this.#path.outbox.add(this);
+    }
+    this.#becomeIdle();
+  }
+
+  /** Writes the end of a response that was put aside; whatever else is written comes behind it. */
+  sendNow(): void {
+    const later = this.#later;
+    this.#later = undefined;
+    if (later !== undefined && !this.#socket.destroyed) this.#socket.write(later);
   }
 
   flush(): boolean {
     const socket = this.#socket;
+    this.sendNow();
     if (writer.length > 0) socket.write(writer.take());
     return socket.writableLength < this.#bufferBytes;
   }
@@ -318,6 +337,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     const { lines, body } = this.#path.page(refusal, facts.header('accept'), facts.requestId);
     let text = `HTTP/1.1 ${refusal.status} ${reasonPhrase(refusal.status)}\r\n${lines}`;
     text += this.#connectionLine;
+    this.sendNow();
     this.#socket.write(facts.method === 'HEAD' ? `${text}\r\n` : `${text}\r\n${body}`, 'utf8');
     this.#path.refused(refusal);
     if (this.#keepAlive) this.#becomeIdle();
@@ -331,6 +351,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
       return;
     }
     writer.clear();
+    this.sendNow();
     // A mere end would look like the end of the response.
     if (this.#endsByClosing) this.#transport.resetAndDestroy();
     this.#socket.destroy();
@@ -418,6 +439,7 @@ export class ClientConnection implements Client, Front, ByteReader, ChunkSink {
     this.#phase = 'closing';
     this.#pending = undefined;
     this.#sinceMs = this.#path.clock.nowMs;
+    this.sendNow();
     this.#socket.end();
     this.resumeBody();
   }

@@ -12,6 +12,7 @@ import type { Backend, InstanceView } from './backend.ts';
 import type { Exchange } from './exchange.ts';
 import type { IdempotencyDesk } from './idempotency-desk.ts';
 import { LoopClock } from './loop-clock.ts';
+import { Outbox } from './outbox.ts';
 import { type Refusal, underMaintenance } from './refusal.ts';
 import type { RequestFacts } from './request-facts.ts';
 import { Roster } from './roster.ts';
@@ -57,6 +58,7 @@ export class DataPath {
   /** Requests that wait for an instance, in the order in which they came. */
   readonly held = new Set<Exchange>();
   readonly clients = new Set<Client>();
+  readonly outbox = new Outbox();
   isClosing = false;
   accepted = 0;
   readonly #refusals: Record<string, number> = {};

@@ -195,7 +195,7 @@ export class Exchange {
     this.#relay.reset(facts.method);
     this.#awaitsContinue = facts.expectsContinue && body.takenBytes === 0;
     if (!facts.hasBody) {
-      upstream.socket.write(facts.outgoing);
+      upstream.sendLater(facts.outgoing, path.outbox);
       if (upstream.isConnected) this.onConnected();
       return;
     }

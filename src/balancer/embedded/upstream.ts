@@ -2,13 +2,14 @@ import type { Socket } from 'node:net';
 import type { Backend } from './backend.ts';
 import type { Exchange } from './exchange.ts';
 import type { LoopClock } from './loop-clock.ts';
+import type { Outbox, Sender } from './outbox.ts';
 import { connectSocket, SocketBuffer } from './socket-reader.ts';
 
 /**
  * One connection to an instance. It belongs to one exchange at a time, or to none while it is kept for the next one;
  * what it hears it tells the exchange.
  */
-export class Upstream {
+export class Upstream implements Sender {
   readonly backend: Backend;
   readonly socket: Socket;
   readonly buffer: SocketBuffer = new SocketBuffer();
@@ -17,6 +18,7 @@ export class Upstream {
   /** Has it carried an exchange before? */
   isReused = false;
   usableUntilMs = 0;
+  #later: Buffer | undefined;
   #isClosed = false;
   readonly #clock: LoopClock;
 
@@ -48,6 +50,18 @@ export class Upstream {
   /** May another request be sent on it? */
   get isUsable(): boolean {
     return !this.#isClosed && this.socket.writable;
+  }
+
+  /** Sends a whole request with the others of this turn of the loop. */
+  sendLater(request: Buffer, outbox: Outbox): void {
+    this.#later = request;
+    outbox.add(this);
+  }
+
+  sendNow(): void {
+    const request = this.#later;
+    this.#later = undefined;
+    if (request !== undefined && !this.#isClosed) this.socket.write(request);
   }
 
   onBytes(bytes: Buffer, from: number, to: number, owned: boolean): void {

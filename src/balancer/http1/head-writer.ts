@@ -4,6 +4,7 @@
  * write; nothing is copied twice. A slab lives as long as any of its pieces does, so it is small, and pieces are not kept.
  */
 const slabBytes = 32 * 1024;
+const fewBytes = 40;
 
 export class HeadWriter {
   #slab: Buffer = Buffer.allocUnsafeSlow(slabBytes);
@@ -22,8 +23,16 @@ export class HeadWriter {
   /** Appends bytes as they are. */
   run(source: Buffer, from: number, to: number): void {
     this.#reserve(to - from);
-    source.copy(this.#slab, this.#end, from, to);
-    this.#end += to - from;
+    // A call into the runtime costs as much as some dozens of bytes.
+    if (to - from > fewBytes) {
+      source.copy(this.#slab, this.#end, from, to);
+      this.#end += to - from;
+      return;
+    }
+    const slab = this.#slab;
+    let end = this.#end;
+    for (let at = from; at < to; at++) slab[end++] = source[at] as number;
+    this.#end = end;
   }
 
   block(bytes: Buffer): void {

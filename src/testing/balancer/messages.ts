@@ -58,7 +58,6 @@ function trailerTests({ start, test }: Suite): void {
       'Host: evil.example',
       'Authorization: Basic YTpi',
       'Cookie: admin=1',
-      'Connection: X-Checksum',
       'Keep-Alive: timeout=100',
       'TE: trailers',
     ];
