@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -38,10 +38,13 @@ test('--print-config shows what HAProxy would be told, whichever engine is confi
   const folder = await folderWith(t, '{ listen: "127.0.0.1:8123", limits: { connections: 77 } }');
   const { code, stdout, stderr } = await run(folder, '--print-config');
   assert.deepEqual([code, stderr], [0, '']);
-  assert.match(stdout, /^global\n/);
-  assert.match(stdout, /bind 127\.0\.0\.1:8123\n/);
+  assert.match(stdout, /\nglobal\n/);
+  assert.match(stdout, /bind 127\.0\.0\.1:8123 /);
   assert.match(stdout, /fe_conn gt 77/);
-  assert.equal(existsSync(join(folder, '.holdfast')), false);
+  const printed = join(folder, '.holdfast/balancer/haproxy');
+  assert.ok(stdout.includes(printed), 'it names the files that were written for it');
+  assert.equal(await readFile(join(printed, 'haproxy.cfg'), 'utf8'), stdout);
+  assert.equal(existsSync(join(printed, 'runtime.sock')), false);
 });
 
 test('--listen and --self-signed count for --print-config as well', async (t) => {

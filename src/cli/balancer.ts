@@ -5,8 +5,8 @@ import { dirname, join, resolve } from 'node:path';
 import { openCertificates } from '../balancer/certificates.ts';
 import { startEmbeddedEngine } from '../balancer/embedded/engine.ts';
 import type { Address, Engine, EngineOptions } from '../balancer/engine.ts';
-import { renderHaproxyConfig } from '../balancer/haproxy/config.ts';
 import { startHaproxyEngine } from '../balancer/haproxy/engine.ts';
+import { prepareHaproxyFolder } from '../balancer/haproxy/folder.ts';
 import type { HaproxyPlace } from '../balancer/haproxy/place.ts';
 import type { IdempotencyLedger } from '../balancer/idempotency.ts';
 import { tableFile } from '../balancer/table-file.ts';
@@ -164,7 +164,7 @@ async function printHaproxyConfig(options: BalancerCommandOptions): Promise<void
   });
   const folder = join(resolve(options.state), 'balancer');
   const engineOptions = engineOptionsOf(configuration, hostOf(options, folder));
-  process.stdout.write(renderHaproxyConfig(engineOptions, haproxyPlace(configuration, folder)));
+  process.stdout.write(await prepareHaproxyFolder(engineOptions, haproxyPlace(configuration, folder)));
 }
 
 async function documentToPrint(options: BalancerCommandOptions): Promise<unknown> {

@@ -89,7 +89,10 @@ program
   .option('--name <name>', 'unique among the balancers; left out: host name and port')
   .option('--listen <address>', 'instead of `balancer.listen` of the configuration')
   .option('--self-signed', 'serve https with a certificate made for the purpose, instead of `balancer.tls`')
-  .option('--print-config', 'print the haproxy.cfg that this configuration means, and start nothing')
+  .option(
+    '--print-config',
+    'write the haproxy.cfg that this configuration means, and what it refers to, print it, and start nothing',
+  )
   .addOption(new Option('--kept', 'this process was started by the one that keeps the sockets').hideHelp())
   .addHelpText(
     'after',

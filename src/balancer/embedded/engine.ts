@@ -5,7 +5,7 @@ import { type EngineSettings, resolveOptions } from '../options.ts';
 import { Control } from './control.ts';
 import { type ListeningSocket, openRedirect } from './listener.ts';
 import { openStation, type Station } from './station.ts';
-import { startWorkers, type Workers } from './workers.ts';
+import { socketName, startWorkers, type Workers } from './workers.ts';
 
 /**
  * The embedded engine: sockets, a parser and rules of our own, because what a proxy on Node's HTTP server costs is the
@@ -41,7 +41,8 @@ async function openOwnStation(
   suspect: (instance: string) => void,
 ): Promise<Station> {
   const { sockets, listen } = settings;
-  const name = `own on ${listen.host}:${listen.port}`;
+  // The same as that of a first worker, so that the two can follow each other.
+  const name = socketName(0, listen);
   const inherited = sockets.take(name) as ListeningSocket | undefined;
   const station = await openStation({
     settings,

@@ -42,6 +42,10 @@ const longestPauseMs = 5_000;
 const settledMs = 10_000;
 const overtimeMs = 2_000;
 
+/** Under which the listening socket of a worker is kept. */
+export const socketName = (index: number, { host, port }: Address): string =>
+  `worker ${index + 1} on ${host}:${port}`;
+
 export async function startWorkers(options: WorkersOptions): Promise<Workers> {
   const crew = new Crew(options);
   await crew.start();
@@ -188,8 +192,7 @@ class Slot {
   }
 
   get #name(): string {
-    const { host, port } = this.#options.settings.listen;
-    return `worker ${this.#index + 1} on ${host}:${port}`;
+    return socketName(this.#index, this.#options.settings.listen);
   }
 
   #plainOptions(listen: Address): PlainOptions {

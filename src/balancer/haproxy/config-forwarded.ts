@@ -28,6 +28,9 @@ const dropped = [
   // No claims, but some servers would take them for what they look like.
   'transfer_encoding',
   'content_length',
+  // What parts of the balancer tell each other.
+  'holdfast-seat-.*',
+  'holdfast-occupant',
 ];
 
 /** Of one connection; Connection, Transfer-Encoding and Upgrade are HAProxy's own business. */

@@ -3,7 +3,7 @@ import { forwardedRules, hostPattern } from './config-forwarded.ts';
 import { serverName } from './config-names.ts';
 import { denyRules, repeatableRoutes, routeRules } from './config-paths.ts';
 import { seatHeaderRules, seatRules, stickyRequestRules } from './config-sticky.ts';
-import { hostText, lines, quoted, section, time } from './config-text.ts';
+import { hostText, lines, quoted, randomHex, section, time } from './config-text.ts';
 import {
   errorPages,
   kindRules,
@@ -40,7 +40,6 @@ export function entryFrontend(rendered: Rendered): string {
     denyRules(settings.deny, files.pages),
     routeRules(routes),
     bodyRules(rendered),
-    "http-request del-header '^holdfast-(seat-.*|occupant)$' -m reg",
     stickyRequestRules(sticky, files),
     waitingRules(rendered),
     'acl repeatable method GET HEAD OPTIONS TRACE PUT DELETE',
@@ -165,9 +164,11 @@ function strictRules({ settings, files }: Rendered): string {
     no('badRequest', '{ method,length gt 64 }'),
     no('badRequest', '!{ req.ver 1.0 1.1 } !{ fc_http_major 2 }'),
     no('targetTooLong', `{ url,length gt ${limits.targetBytes} }`),
-    no('headersTooLarge', `{ req.hdrs,length gt ${limits.headerBytes} }`),
     no('headersTooLarge', `{ req.fhdr_cnt gt ${limits.headerCount} }`),
-    no('badRequest', String.raw`{ req.hdrs -m reg '[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]' }`),
+    // One look at all headers, because it is the dearest of all; what it found is asked afterwards.
+    `http-request set-var(txn.crooked) bool(true) if { req.hdrs -m reg '${controls}|^(?s:.{${Math.min(limits.headerBytes, 65_000)}}.)' }`,
+    no('headersTooLarge', `{ var(txn.crooked) -m found } { req.hdrs,length gt ${limits.headerBytes} }`),
+    no('badRequest', `{ var(txn.crooked) -m found } { req.hdrs -m reg '${controls}' }`),
     no('badRequest', '{ req.fhdr_cnt(host) gt 1 }'),
     no('badRequest', '!{ req.fhdr(host) -m found } !{ req.ver 1.0 }'),
     no('badRequest', `{ req.fhdr(host) -m found } !{ req.fhdr(host) -m reg ${hostPattern} }`),
@@ -188,6 +189,9 @@ function strictRules({ settings, files }: Rendered): string {
   );
 }
 
+/** Characters that no header may hold. */
+const controls = String.raw`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]`;
+
 /** Connection names a header which HAProxy would pass on. */
 export const unusualOptions = (side: 'req' | 'res'): string =>
   `!{ ${side}.fhdr(connection) -m reg -i '^((close|keep-alive|upgrade|te|http2-settings)[ ,]*)+$' }`;
@@ -199,9 +203,9 @@ const traceparent =
 const traceRules = lines(
   `http-request set-var(txn.trace) req.fhdr(traceparent) if { req.fhdr(traceparent) -m reg ${quoted(traceparent)} } !{ req.fhdr(traceparent) -m reg '^...0{32}|^.{36}0{16}' }`,
   'http-request set-var(txn.id) var(txn.trace),bytes(3,32) if { var(txn.trace) -m found }',
-  'http-request set-var(txn.id) uuid(),regsub(-,,g) unless { var(txn.trace) -m found }',
+  `http-request set-var-fmt(txn.id) "${randomHex(32)}" unless { var(txn.trace) -m found }`,
   'http-request del-header tracestate unless { var(txn.trace) -m found }',
-  'http-request set-header traceparent 00-%[var(txn.id)]-%[uuid(),regsub(-,,g),bytes(0,16)]-01 unless { var(txn.trace) -m found }',
+  `http-request set-header traceparent "00-%[var(txn.id)]-${randomHex(16)}-01" unless { var(txn.trace) -m found }`,
 );
 
 /** A trusted proxy may have named the request already. */

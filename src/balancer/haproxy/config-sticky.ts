@@ -1,6 +1,6 @@
 import type { StickyOptions } from '../engine.ts';
 import { bucketCount, type ServerKind, serverName } from './config-names.ts';
-import { escapeRegex, lines, quoted } from './config-text.ts';
+import { escapeRegex, lines, quoted, randomHex } from './config-text.ts';
 import type { PlaceFiles } from './place.ts';
 
 /**
@@ -40,7 +40,7 @@ export function stickyRequestRules(sticky: StickyOptions, files: PlaceFiles): st
     // Whoever was not here for a while does not keep an instance from going.
     `http-request unset-var(txn.slot) if { var(txn.slot),map(${files.flags}) -m str drain } { var(txn.user) -m found } !{ var(txn.user),in_table(${usersTable}) }`,
     'http-request set-var(txn.known) bool(true) if { var(txn.user) -m found }',
-    'http-request set-var(txn.user) uuid(),bytes(0,8) unless { var(txn.user) -m found }',
+    `http-request set-var-fmt(txn.user) "${randomHex(16)}" unless { var(txn.user) -m found }`,
     session !== undefined &&
       `http-request set-var(txn.session) bool(true) if { ${cookieNamed(session)} -m found }`,
     `http-request track-sc1 var(txn.user) table ${usersTable}${sticky.kind === 'application' ? ' if { var(txn.session) -m found }' : ''}`,

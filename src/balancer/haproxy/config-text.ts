@@ -24,3 +24,7 @@ export const lines = (...parts: readonly (string | false | undefined)[]): string
   parts.filter((part) => typeof part === 'string' && part !== '').join('\n');
 
 export const hostText = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
+/** A format of so many random hexadecimal digits, eight from each number. */
+export const randomHex = (digits: number): string =>
+  '%[rand(4294967295),hex,bytes(8,8),lower]'.repeat(digits / 8);

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { EngineOptions } from '../engine.ts';
-import { type EngineSettings, resolveOptions } from '../options.ts';
+import { defaultLimits, type EngineSettings, resolveOptions } from '../options.ts';
 import { anyBackend, appBackend, onceBackend, waitingRoom } from './config-backends.ts';
 import { entryFrontend, hopBackend, onceFrontend, redirectFrontend } from './config-frontends.ts';
 import { usersTable } from './config-sticky.ts';
 import { lines, section, time } from './config-text.ts';
-import { wireNames } from './config-wire-names.ts';
 import { defaultSlots, filesIn, type HaproxyPlace, type PlaceFiles } from './place.ts';
 import { refusalStatuses, refusalVariable } from './refusal-pages.ts';
 import { emptyState, type RuntimeState } from './wanted-state.ts';
@@ -48,14 +47,15 @@ export function renderHaproxyConfig(
 ): string {
   const settings = resolveOptions(options);
   const { limits } = settings;
-  const replayBytes = Math.min(limits.replayBodyBytes, largestReplayBytes);
+  const isDefault = limits.replayBodyBytes === defaultLimits.replayBodyBytes;
+  const replayBytes = isDefault ? usualReplayBytes : Math.min(limits.replayBodyBytes, largestReplayBytes);
   const rendered: Rendered = {
     last,
     settings,
     options,
     files: filesIn(where.folder),
     slots: where.slots ?? defaultSlots,
-    bufferBytes: roundUp(limits.headerBytes + limits.targetBytes + replayBytes + spareBytes),
+    bufferBytes: roundUp(limits.headerBytes + replayBytes + spareBytes),
   };
   // The instances do not belong to what one configuration is and another is not.
   const digest = digestOf(sections({ ...rendered, last: emptyState }));
@@ -97,7 +97,11 @@ const digestOf = (text: string): string => createHash('sha256').update(text).dig
 
 /** What HAProxy keeps in each buffer beside the message. */
 const spareBytes = 4 * 1024;
-/** A buffer of this size is taken for each request under way. */
+/**
+ * For each request that may be repeated HAProxy copies a whole buffer, whatever is in it; so the buffers are small, and
+ * bodies beyond this are kept only where somebody asked for it.
+ */
+const usualReplayBytes = 12 * 1024;
 const largestReplayBytes = 1024 * 1024;
 const roundUp = (bytes: number): number => Math.ceil(bytes / 1024) * 1024;
 
@@ -120,7 +124,6 @@ function globalSection({ settings, files, bufferBytes }: Rendered): string {
     tls !== undefined &&
       'ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305',
     refusalStatuses.map((status) => `set-var proc.${refusalVariable(status)} int(0)`).join('\n'),
-    wireNames.map((name) => `h1-case-adjust ${name.toLowerCase()} ${name}`).join('\n'),
   );
 }
 
@@ -133,8 +136,6 @@ function defaultsSection({ settings }: Rendered): string {
     'defaults',
     'mode http',
     'option abortonclose',
-    'option h1-case-adjust-bogus-client',
-    'option h1-case-adjust-bogus-server',
     `timeout http-request ${time(limits.headersTimeoutMs)}`,
     `timeout client ${time(Math.min(limits.bodyIdleMs, limits.readIdleMs))}`,
     `timeout http-keep-alive ${time(limits.clientIdleMs)}`,
