@@ -45,7 +45,7 @@ const hopByHop: ReadonlySet<string> = new Set([
 ]);
 
 /** Headers beside `X-Forwarded-*` in which some proxy tells an application about its client. */
-const claims: ReadonlySet<string> = new Set([
+export const claimNames: readonly string[] = [
   'forwarded',
   'x-real-ip',
   'x-client-ip',
@@ -61,7 +61,8 @@ const claims: ReadonlySet<string> = new Set([
   'cf-connecting-ip',
   'fastly-client-ip',
   'proxy', // CGI programs see it as HTTP_PROXY
-]);
+];
+const claims: ReadonlySet<string> = new Set(claimNames);
 
 /** Never removed because a Connection header names them: they are about the message, not the connection. */
 const endToEnd: ReadonlySet<string> = new Set([

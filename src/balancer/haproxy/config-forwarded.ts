@@ -1,3 +1,4 @@
+import { claimNames } from '../../protocol/forwarded.ts';
 import { lines, quoted } from './config-text.ts';
 
 /**
@@ -10,21 +11,7 @@ const longestChain = 8;
 /** Names in lower case, as HAProxy knows them; `-` may be written as `_`, which some servers take for the same. */
 const dropped = [
   'x-forwarded-.*',
-  'forwarded',
-  'x-real-ip',
-  'x-client-ip',
-  'x-cluster-client-ip',
-  'x-original-forwarded-for',
-  'x-original-host',
-  'x-remote-addr',
-  'x-remote-ip',
-  'x-scheme',
-  'x-url-scheme',
-  'front-end-https',
-  'true-client-ip',
-  'cf-connecting-ip',
-  'fastly-client-ip',
-  'proxy',
+  ...claimNames,
   // No claims, but some servers would take them for what they look like.
   'transfer_encoding',
   'content_length',

@@ -1,3 +1,4 @@
+import { claimNames } from '../../protocol/forwarded.ts';
 import {
   beginsWith,
   carriageReturn,
@@ -219,23 +220,7 @@ const special: ReadonlyMap<number, readonly (readonly [name: string, kind: numbe
       (name) => [name, hopByHop] as const,
     ),
     ['http2-settings', hopByHop],
-    ...[
-      'forwarded',
-      'x-real-ip',
-      'x-client-ip',
-      'x-cluster-client-ip',
-      'x-original-forwarded-for',
-      'x-original-host',
-      'x-remote-addr',
-      'x-remote-ip',
-      'x-scheme',
-      'x-url-scheme',
-      'front-end-https',
-      'true-client-ip',
-      'cf-connecting-ip',
-      'fastly-client-ip',
-      'proxy', // CGI programs see it as HTTP_PROXY
-    ].map((name) => [name, claim] as const),
+    ...claimNames.map((name) => [name, claim] as const),
   ];
   return Map.groupBy(kinds, ([name]) => name.length * 256 + name.charCodeAt(0));
 })();
