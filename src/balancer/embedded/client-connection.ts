@@ -1,9 +1,8 @@
 import type { Socket } from 'node:net';
 import { ChunkedBody, type ChunkSink } from '../http1/chunked-body.ts';
-import { plainField } from '../http1/fields.ts';
 import { HeadWriter } from '../http1/head-writer.ts';
 import { type HeadRefusal, headRefusals, parseRequestHead, RequestHead } from '../http1/request-head.ts';
-import { type ResponseHead, responseFields } from '../http1/response-head.ts';
+import { passesToClient, type ResponseHead, responseFields } from '../http1/response-head.ts';
 import type { Client, DataPath } from './data-path.ts';
 import { Exchange } from './exchange.ts';
 import type { Front } from './front.ts';
@@ -477,12 +476,7 @@ function writeLines(bytes: Buffer, response: ResponseHead, from: number, passesC
   let runStart = from;
   for (let index = 0; index < fields.count; index++) {
     const kind = fields.kind(index);
-    const passes =
-      kind === plainField ||
-      kind === responseFields.setCookie ||
-      kind === responseFields.strictTransport ||
-      (kind === responseFields.contentLength && body !== 'chunked') ||
-      (kind === responseFields.transferEncoding && body === 'chunked' && passesChunks);
+    const passes = passesToClient(kind, body, passesChunks);
     const start = fields.start(index);
     if (passes) {
       if (runStart < 0) runStart = start;

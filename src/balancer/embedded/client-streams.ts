@@ -1,9 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import http2, { type OutgoingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import { plainField } from '../http1/fields.ts';
 import { type HeadRefusal, headRefusals, parseRequestHead, RequestHead } from '../http1/request-head.ts';
-import { type ResponseHead, responseFields } from '../http1/response-head.ts';
+import { passesToClient, type ResponseHead } from '../http1/response-head.ts';
 import { readTrailers } from '../http1/trailers.ts';
 import type { Client, DataPath } from './data-path.ts';
 import { Exchange } from './exchange.ts';
@@ -289,13 +288,7 @@ function responseHeaders(
 ): Record<string, string | string[]> {
   let lines = added;
   for (let index = 0; index < fields.count; index++) {
-    const kind = fields.kind(index);
-    const passes =
-      kind === plainField ||
-      kind === responseFields.setCookie ||
-      kind === responseFields.strictTransport ||
-      (kind === responseFields.contentLength && body !== 'chunked');
-    if (!passes) continue;
+    if (!passesToClient(fields.kind(index), body, false)) continue;
     const name = bytes.toString('latin1', fields.start(index), fields.nameEnd(index));
     lines += `${name}: ${bytes.toString('latin1', fields.valueStart(index), fields.valueEnd(index))}\r\n`;
   }

@@ -197,3 +197,14 @@ function markNamed(bytes: Buffer, head: ResponseHead, value: string): void {
     if (named.includes(name) && !keptNames.has(name)) fields.setKind(index, responseFields.hopByHop);
   }
 }
+
+/** Does a line of this kind pass to the client? `passesChunks`: the client takes a chunked body as it came. */
+export function passesToClient(kind: number, body: BodyForm, passesChunks: boolean): boolean {
+  return (
+    kind === plainField ||
+    kind === responseFields.setCookie ||
+    kind === responseFields.strictTransport ||
+    (kind === responseFields.contentLength && body !== 'chunked') ||
+    (kind === responseFields.transferEncoding && body === 'chunked' && passesChunks)
+  );
+}
