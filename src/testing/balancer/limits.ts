@@ -107,15 +107,18 @@ function paceTests({ start, test }: Suite): void {
   });
 
   test('a client that reads a little now and then is not cut', async (t) => {
-    const scene = await setScene(t, start, { engine: { limits: { readIdleMs: 500 } } });
+    const scene = await setScene(t, start, { engine: { limits: { readIdleMs: 1_000 } } });
     const bytes = 1_024 * 64 * 1024;
     const head = 'GET /big?chunks=1024 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n';
     const connection = connectRaw(t, scene.port, head);
+    // So much at a time that it shows at the sender: a kernel says only by a third of its buffer that it has room again.
+    const atATime = 4 * 1024 * 1024;
     for (let i = 0; i < 10; i++) {
       connection.socket.pause();
       await sleep(150);
+      const enough = connection.received.length + atATime;
       connection.socket.resume();
-      await sleep(5);
+      await until('the client has read a little', () => connection.received.length >= enough);
     }
     await connection.untilClosed();
     assert.ok(connection.received.length > bytes, `${connection.received.length} of ${bytes}`);

@@ -180,6 +180,16 @@ function isRefused({ statuses, received }: RawConnection, expected: readonly num
   assert.ok(statuses.length === 1 && expected.includes(statuses[0] ?? 0), what);
 }
 
+/**
+ * Whatever is answered is a refusal, and then the connection ends. The request was on its way to an instance when its
+ * body broke; an engine may notice the loss of one side before the fault of the other, and answer with 502 or with both.
+ */
+function onlyRefusals({ statuses, received }: RawConnection): void {
+  const refusals = [400, 413, 431, 502];
+  const areRefusals = statuses.length > 0 && statuses.every((status) => refusals.includes(status));
+  assert.ok(areRefusals, `${JSON.stringify(received)} is nothing but ${refusals.join(' or ')}`);
+}
+
 export function smugglingTests({ start, test, sharedScene }: Suite): void {
   describe('what could be read in two ways is refused, and no instance sees it', () => {
     const scene = sharedScene((t) => setScene(t, start, { instances: ['shop-1'] }));
@@ -208,7 +218,7 @@ export function smugglingTests({ start, test, sharedScene }: Suite): void {
         const hidden = `0\r\n\r\nGET /smuggled?${index} HTTP/1.1\r\nHost: a\r\n\r\n`;
         const connection = connectRaw(t, scene().port, `${head}5\r\nfirst\r\n${body}${hidden}`);
         await connection.untilClosed(2_000);
-        isRefused(connection, [400, 413, 431]);
+        onlyRefusals(connection);
         const seen = await scene().allRecords();
         const wrong = seen.filter(
           ({ done, url }) => done === `/echo?${index}` || url === `/smuggled?${index}`,
