@@ -35,6 +35,8 @@ export interface AgentOptions {
   readonly instance: string;
   readonly stateFolder: string;
   readonly host: string;
+  /** Of Holdfast. */
+  readonly version: string;
   /** The host name or address under which balancers reach the instance; null: the platform's own. */
   readonly advertise: string | null;
   readonly platform: Platform;
@@ -94,6 +96,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       address: address && { host: options.advertise ?? address.host, port: address.port },
       pid,
       revision: options.revision,
+      version: options.version,
       healthPage: page.url,
       reason: verdict().reason,
       ...(configuration.fence ? { fence: true } : {}),

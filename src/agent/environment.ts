@@ -1,4 +1,5 @@
 /** The environment of an instance: what the configuration says, and how the application reaches its agent. */
+import { probeSecretVariable } from '../protocol/probe.ts';
 
 export interface InstanceEnvironment {
   readonly instance: string;
@@ -7,6 +8,8 @@ export interface InstanceEnvironment {
   readonly databaseUrl: string;
   readonly agentUrl: string;
   readonly agentSecret: string;
+  /** What the doctor and the probe in the application know each other by. */
+  readonly probeSecret: string;
   readonly sessions: {
     readonly idleMs: number;
     readonly absoluteMs: number;
@@ -27,6 +30,7 @@ export function instanceEnvironment(facts: InstanceEnvironment): Record<string, 
     HOLDFAST_DATABASE: facts.databaseUrl,
     HOLDFAST_AGENT_URL: facts.agentUrl,
     HOLDFAST_AGENT_SECRET: facts.agentSecret,
+    [probeSecretVariable]: facts.probeSecret,
     HOLDFAST_SESSIONS: JSON.stringify(facts.sessions),
     ...(facts.appUrl === undefined ? {} : { HOLDFAST_APP_URL: facts.appUrl }),
     ...(facts.filesDirectory === undefined ? {} : { HOLDFAST_FILES: facts.filesDirectory }),

@@ -5,13 +5,15 @@ import { startAgent } from '../agent/agent.ts';
 import { instanceEnvironment } from '../agent/environment.ts';
 import { openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
+import { poolSizes } from '../database/pools.ts';
 import { addressTowards } from '../database/route.ts';
 import { externalPlatform, type Platform, processPlatform } from '../platform/index.ts';
 import { type Configuration, loadConfiguration, nearestName, resolveSecret } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
-import { ownFolder, partLog, waitForConfiguration } from './part.ts';
+import { version } from './output.ts';
+import { type InForce, ownFolder, partLog, waitForConfiguration } from './part.ts';
 import { publishConfiguration } from './publish.ts';
 import { stopSignals } from './signals.ts';
 
@@ -29,7 +31,7 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
   const signals = stopSignals();
   signals.onStop(() => stop.abort());
   const url = await findDatabase(options);
-  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: 5 });
+  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: poolSizes.agent });
   try {
     if (existsSync(options.config)) {
       await publishConfiguration(arbiter, await loadConfiguration(options.config), 'first start of an agent');
@@ -43,10 +45,11 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
       instance,
       stateFolder: await ownFolder(resolve(options.state)),
       host: hostname(),
+      version: version(),
       advertise: await advertised(configuration, options.advertise, url),
       port: portFor(configuration, instance),
       platform: await platformFor(configuration, instance, log),
-      environment: await environmentFor(configuration, instance, url),
+      environment: await environmentFor(inForce, instance, url),
       alarmSecret:
         configuration.alarm?.secret && (await resolveSecret(configuration.alarm.secret, 'alarm.secret')),
       clock: systemClock,
@@ -96,7 +99,11 @@ function portFor(configuration: Configuration, instance: string): number | null 
   return port === undefined ? null : port + instances.findIndex(({ name }) => name === instance);
 }
 
-async function environmentFor(configuration: Configuration, instance: string, databaseUrl: string) {
+async function environmentFor(
+  { configuration, probeSecret }: InForce,
+  instance: string,
+  databaseUrl: string,
+) {
   const { app, sessions, files } = configuration;
   const configured: Record<string, string> = {};
   for (const [name, value] of Object.entries(app.environment)) {
@@ -110,6 +117,7 @@ async function environmentFor(configuration: Configuration, instance: string, da
     cluster: configuration.cluster,
     appUrl: app.url,
     databaseUrl,
+    probeSecret,
     sessions: { ...sessionTimes, ...(key === undefined ? {} : { encryptionKey: key }) },
     filesDirectory: files?.kind === 'directory' ? files.directory : undefined,
     configured,

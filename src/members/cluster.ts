@@ -26,7 +26,13 @@ export async function claimCluster(query: Query, name: string, newStickyKey: str
   }
 }
 
-interface MemberView {
+/** The key from which balancers make their cookies, and whatever else the parts of a cluster know each other by. */
+export async function stickyKeyOf(query: Query): Promise<string> {
+  const [row] = await query<{ key: string }>('select sticky_key as key from holdfast.cluster');
+  return row?.key ?? '';
+}
+
+export interface MemberView {
   readonly instance: string;
   readonly state: InstanceState;
   readonly incarnation: number;
@@ -39,7 +45,7 @@ interface MemberView {
   readonly facts: MemberFacts;
 }
 
-interface BalancerView {
+export interface BalancerView {
   readonly name: string;
   readonly seenAgoMs: number;
   readonly facts: Record<string, unknown>;
