@@ -78,13 +78,13 @@ const contentOf = (mark: string): string => `${mark}\n`.repeat(500);
 async function onFile(
   probe: ResolvedProbe,
   query: URLSearchParams,
-  work: (files: ReturnType<typeof directoryFiles>, mark: string) => Promise<object | void>,
+  work: (files: ReturnType<typeof directoryFiles>, mark: string) => Promise<unknown>,
 ): Promise<ProbeAnswer> {
   const mark = query.get('mark');
   if (!isProbeMark(mark)) return badMark;
   if (probe.files === undefined) return refused(501, 'the probe was told of no shared files');
   const files = typeof probe.files === 'string' ? directoryFiles(probe.files) : probe.files;
-  return { status: 200, body: (await work(files, mark)) ?? {} };
+  return { status: 200, body: { ...((await work(files, mark)) as object | undefined) } };
 }
 
 async function look(probe: ResolvedProbe, request: ProbeRequest, query: URLSearchParams): Promise<ProbeLook> {
