@@ -19,6 +19,8 @@ export const groupTitles: Readonly<Record<CheckGroup, string>> = {
   hosts: 'Hosts',
 };
 
+const arrow = (text: string): string => text.replace(/^ {8}/, '      → ');
+
 /** One result as a paragraph: verdict, claim, evidence, and what to do. Evidence may hold what others have written. */
 export function resultText(result: Result, width: number): string {
   const { id, verdict, claim, evidence, remedy } = result;
@@ -26,8 +28,8 @@ export function resultText(result: Result, width: number): string {
   const title = verdict === 'not checked' ? `${claim}: not checked` : claim;
   return [
     `  ${styled(style, mark)} ${styled(verdict === 'green' ? 'reset' : style, title)}  ${styled('dim', id)}`,
-    ...evidence.map((sentence) => wrapped(`      ${plain(sentence)}`, width, '      ')),
-    ...(remedy === undefined ? [] : [styled('cyan', wrapped(`      → ${plain(remedy)}`, width, '        '))]),
+    ...evidence.map((sentence) => wrapped(plain(sentence), width, '      ')),
+    ...(remedy === undefined ? [] : [styled('cyan', arrow(wrapped(plain(remedy), width, '        ')))]),
   ].join('\n');
 }
 

@@ -80,9 +80,9 @@ export function judgeHotUpdates(tables: readonly TableView[]): Finding {
   const worst = busy.toSorted((one, other) => shareOf(one) - shareOf(other));
   const evidence = worst.map(
     (table) =>
-      `holdfast.${table.name}: ${Math.round(shareOf(table) * 100)} % of ${table.updates} updates are HOT.`,
+      `holdfast.${table.name}: ${Math.floor(shareOf(table) * 100)} % of ${table.updates} updates are HOT.`,
   );
-  const figures = Object.fromEntries(busy.map((table) => [table.name, Math.round(shareOf(table) * 100)]));
+  const figures = Object.fromEntries(busy.map((table) => [table.name, Math.floor(shareOf(table) * 100)]));
   if (worst.every((table) => shareOf(table) >= goodHotShare)) return green(evidence, figures);
   return yellow(
     evidence,

@@ -19,7 +19,7 @@ const forgedHeaders: Readonly<Record<string, string>> = {
   'cf-connecting-ip': forgedAddress,
 };
 
-export interface Sighting {
+interface Sighting {
   /** What the application took for the client's address. */
   readonly client: string | null;
   readonly claims: Readonly<Record<string, string>>;

@@ -107,7 +107,7 @@ const onlyThere = (host: string) => ({
   why: `it is reached on its own host only: run the doctor on ${host}`,
 });
 
-export function publicAddress({ app }: Configuration): { publicHost: string | undefined; scheme: string } {
+function publicAddress({ app }: Configuration): { publicHost: string | undefined; scheme: string } {
   const url = app.url === undefined ? undefined : new URL(app.url);
   return { publicHost: url?.host, scheme: url?.protocol.replace(':', '') ?? 'http' };
 }

@@ -5,7 +5,7 @@
 import { request as plainRequest } from 'node:http';
 import { request as tlsRequest } from 'node:https';
 
-export interface HttpQuestion {
+interface HttpQuestion {
   readonly url: string;
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
@@ -26,7 +26,7 @@ export interface HttpAnswer {
 }
 
 /** Why there was no answer, in words. */
-export interface NoAnswer {
+interface NoAnswer {
   readonly noAnswer: string;
 }
 

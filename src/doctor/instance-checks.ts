@@ -94,7 +94,7 @@ export function judgeSettings(
 }
 
 /** Who is alone with a value, as `shop-2 against shop-1 and shop-3`. */
-export function oddOnes(groups: readonly (readonly string[])[]): string {
+function oddOnes(groups: readonly (readonly string[])[]): string {
   const [most = [], ...others] = groups.toSorted((one, other) => other.length - one.length);
   return `${listed(others.flat())} against ${listed(most)}`;
 }

@@ -19,7 +19,7 @@ export type ProbeReply<Told = Readonly<Record<string, unknown>>> =
   | { readonly kind: 'refused'; readonly status: number; readonly why: string }
   | { readonly kind: 'unreached'; readonly why: string };
 
-export interface ProbeQuestion {
+interface ProbeQuestion {
   readonly verb: ProbeVerb;
   readonly parameters?: readonly (readonly [string, string])[];
   readonly jar?: CookieJar;

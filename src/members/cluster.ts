@@ -32,7 +32,7 @@ export async function stickyKeyOf(query: Query): Promise<string> {
   return row?.key ?? '';
 }
 
-export interface MemberView {
+interface MemberView {
   readonly instance: string;
   readonly state: InstanceState;
   readonly incarnation: number;
@@ -45,7 +45,7 @@ export interface MemberView {
   readonly facts: MemberFacts;
 }
 
-export interface BalancerView {
+interface BalancerView {
   readonly name: string;
   readonly seenAgoMs: number;
   readonly facts: Record<string, unknown>;
