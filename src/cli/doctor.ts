@@ -1,7 +1,7 @@
 /** `holdfast doctor`: examines the running cluster and says, with evidence, what would not hold. */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
 import { withoutPassword } from '../database/url.ts';
@@ -40,7 +40,11 @@ export function registerDoctorCommand(program: Command, shared: () => readonly O
       ),
     )
     .option('--list', 'show what would be checked, and check nothing')
-    .addOption(new Option('--probe <path>', 'where the application has its probe').default(defaultProbePath))
+    .addOption(
+      new Option('--probe <path>', 'where the application has its probe')
+        .argParser(pathOfProbe)
+        .default(defaultProbePath),
+    )
     .addHelpText('after', help)
     .action(doctorCommand);
   for (const option of shared()) command.addOption(option);
@@ -62,6 +66,11 @@ arbiter, the balancers and the instances; what only the application can know it 
   holdfast doctor --json | jq '.checks[] | select(.verdict == "red")'
 
 Exit code 0 where nothing is red, else 1. What each check means and what to do: docs/doctor.md.`;
+
+function pathOfProbe(text: string): string {
+  if (/^(\/[\w.~-]+)+$/.test(text)) return text;
+  throw new InvalidArgumentError(`Expected a path such as ${defaultProbePath}.`);
+}
 
 async function doctorCommand(options: DoctorOptions): Promise<void> {
   const chosen = chooseChecks(options.only);

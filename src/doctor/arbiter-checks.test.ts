@@ -186,6 +186,23 @@ suite('on a real PostgreSQL', () => {
     assert.match(finding.evidence[0] ?? '', /PgBouncer does this with pool_mode = transaction/);
   });
 
+  test('a role without any rights of monitoring gets its answers too', async () => {
+    const url = await postgres.createDatabase();
+    const admin = openArbiter({ url });
+    await admin.query(`create role plain login password 'plain'`);
+    await admin.query(`grant usage on schema holdfast to plain`);
+    await admin.query(`grant all on all tables in schema holdfast to plain`);
+    const own = openArbiter({ url: url.replace(/\/\/[^@]*@/, '//plain:plain@'), max: 2 });
+    for (const { id } of checks.filter((one) =>
+      /^arbiter\.(primary|standby|notifications|tables|hot|bloat)/.test(one.id),
+    ))
+      assert.ok(['green', 'yellow'].includes((await run(id, own)).verdict), id);
+    const rows = await own.query(`select pg_logical_emit_message(true, 'holdfast doctor', '')`);
+    assert.equal(rows.length, 1, 'a commit can be measured');
+    await own.close();
+    await admin.close();
+  });
+
   test('a database that is not there is the red finding of arbiter.primary', async () => {
     const away = openArbiter({ url: 'postgres://nobody@127.0.0.1:1/none', connectTimeoutMs: 500 });
     const finding = await run('arbiter.primary', away);

@@ -18,7 +18,9 @@ async function viewConnections({ arbiter }: DoctorContext): Promise<Connections>
          + coalesce(current_setting('reserved_connections', true), '0')::int as reserved,
        (select coalesce(jsonb_agg(jsonb_build_object('name', a.application_name, 'count', a.count)), '[]')
         from (select application_name, count(*) from pg_stat_activity
-          where backend_type = 'client backend' group by application_name) a) as used`,
+          where backend_type = 'client backend'
+            or backend_type is null and datid is not null -- another role's, seen without the rights of pg_monitor
+          group by application_name) a) as used`,
   );
   if (!row) throw new Error('the figures of the connections are one row');
   return row;
@@ -128,6 +130,7 @@ const heardWithinMs = 3_000;
  * the connection to somebody else, so that nothing is ever heard. It is found by trying, not by its name.
  */
 async function notifications({ arbiter, clock, newMark }: DoctorContext): Promise<Finding> {
+  await arbiter.query('select 1'); // an arbiter that is away is another finding
   const channel = `holdfast_doctor_${newMark()}`;
   const heard = new AbortController();
   const connected = new AbortController();

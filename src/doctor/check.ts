@@ -42,7 +42,7 @@ export const green = (evidence: readonly string[], figures?: Figures): Finding =
 
 const withRemedy =
   (verdict: Exclude<Verdict, 'green'>) =>
-  (evidence: readonly string[], remedy: string, figures?: Figures): Finding => ({
+  (evidence: readonly string[], remedy: string, figures?: Figures | undefined): Finding => ({
     verdict,
     evidence,
     remedy,

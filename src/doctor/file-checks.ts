@@ -1,7 +1,7 @@
 /** Files of users: what one instance writes, every other one reads, whole, and on storage that is really shared. */
 import { type Check, type Finding, green, listed, notChecked, red, yellow } from './check.ts';
 import type { DoctorContext } from './context.ts';
-import { type Looks, looks, type Told, withoutProbe } from './looks.ts';
+import { type Looks, looks, type Told, unlessSilent, withoutProbe } from './looks.ts';
 
 export interface FileStep {
   readonly from: string;
@@ -131,7 +131,7 @@ async function files(context: DoctorContext): Promise<Finding> {
       'Check that the storage is mounted on that host, that the application may write to it, and that it is not full.',
     );
   }
-  return judgeFiles(steps, told);
+  return unlessSilent(judgeFiles(steps, told), seen);
 }
 
 export const fileChecks: readonly Check[] = [

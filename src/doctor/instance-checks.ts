@@ -3,7 +3,7 @@ import type { ProbeTry } from '../protocol/probe.ts';
 import { type Check, counted, type Finding, green, listed, notChecked, red, yellow } from './check.ts';
 import { clusterFacts, type Member } from './cluster-facts.ts';
 import type { DoctorContext } from './context.ts';
-import { byValue, type Looks, looks, withoutProbe } from './looks.ts';
+import { byValue, type Looks, looks, unlessSilent, withoutProbe } from './looks.ts';
 
 export function judgeInstances(expected: readonly string[], members: readonly Member[]): Finding {
   const stateOf = (name: string) => members.find(({ instance, left }) => instance === name && !left);
@@ -13,25 +13,45 @@ export function judgeInstances(expected: readonly string[], members: readonly Me
   const up = names.flatMap((name) => (stateOf(name)?.state === 'up' ? [stateOf(name) as Member] : []));
   const away = names
     .filter((name) => stateOf(name)?.state !== 'up')
-    .map((name) => {
-      const member = stateOf(name);
-      return `${name} is ${member?.state ?? 'not there'}${member?.facts.reason ? `: ${member.facts.reason}` : ''}.`;
-    });
+    .map((name) => ({ name, member: stateOf(name) }));
+  const inMaintenance = away.filter(({ member }) => (member?.maintenance.length ?? 0) > 0);
   const hosts = new Set(up.map(({ facts }) => facts.host));
   const figures = { expected: names.length, up: up.length, hosts: hosts.size };
-  const seen = `${up.length} of ${counted(names.length, 'instance')} up, on ${counted(hosts.size, 'host')}.`;
-  if (up.length < 2) {
-    const remedy =
-      names.length < 2
-        ? 'Set app.instances to 2 or more: with one there is nobody to take over.'
-        : 'Start the agents that are missing; `holdfast status` says why an instance is not up.';
-    return red([seen, ...away], remedy, figures);
+  const evidence = [
+    `${up.length} of ${counted(names.length, 'instance')} up, on ${counted(hosts.size, 'host')}.`,
+    ...away.map(({ name, member }) => `${name} is ${whyAway(member)}.`),
+  ];
+  if (names.length < 2) {
+    return red(evidence, 'Set app.instances to 2 or more: with one there is nobody to take over.', figures);
   }
-  if (away.length > 0)
-    return red([seen, ...away], '`holdfast status` and the log of the agent say why.', figures);
-  if (hosts.size > 1) return green([seen], figures);
+  if (up.length === 0 || away.length > inMaintenance.length) {
+    return red(
+      evidence,
+      '`holdfast status` and the log of the agent say why an instance is not up.',
+      figures,
+    );
+  }
+  if (inMaintenance.length > 0) {
+    return yellow(
+      evidence,
+      'End the maintenance when the work is done; until then there is one less to take over.',
+      figures,
+    );
+  }
+  if (hosts.size > 1) return green(evidence, figures);
   const oneHost = `All of them are on ${[...hosts][0]}: if it is lost, everything is.`;
-  return yellow([seen, oneHost], 'Run an agent on a second host; for trying out it is all right.', figures);
+  return yellow(
+    [...evidence, oneHost],
+    'Run an agent on a second host; for trying out it is all right.',
+    figures,
+  );
+}
+
+function whyAway(member: Member | undefined): string {
+  if (!member) return 'not there';
+  const { state, maintenance, facts, endedBecause } = member;
+  const reason = maintenance.length > 0 ? maintenance.join(', ') : (facts.reason ?? endedBecause);
+  return reason ? `${state}: ${reason}` : state;
 }
 
 export function judgeVersions(own: string, members: readonly Pick<Member, 'instance' | 'facts'>[]): Finding {
@@ -192,7 +212,7 @@ export function judgeHealth(seen: Looks, tried: readonly Tried[]): Finding {
 const trials =
   (judge: (seen: Looks, tried: readonly Tried[]) => Finding) => async (context: DoctorContext) => {
     const seen = await looks(context);
-    return judge(seen, await tryAll(seen));
+    return unlessSilent(judge(seen, await tryAll(seen)), seen);
   };
 
 const isThere = ({ left, state }: Member): boolean => !left && state !== 'lost';
@@ -220,13 +240,17 @@ export const instanceChecks: readonly Check[] = [
     claim: 'Every instance runs the same configuration',
     async run(context) {
       const seen = await looks(context);
-      return judgeSettings(seen, seen.facts.view.members.filter(isThere), seen.facts.revision);
+      const members = seen.facts.view.members.filter(isThere);
+      return unlessSilent(judgeSettings(seen, members, seen.facts.revision), seen);
     },
   },
   {
     id: 'instances.root-url',
     claim: 'The root URL is the same on every instance',
-    run: async (context) => judgeRootUrl(await looks(context)),
+    async run(context) {
+      const seen = await looks(context);
+      return unlessSilent(judgeRootUrl(seen), seen);
+    },
   },
   { id: 'instances.database', claim: 'Every instance reaches its database', run: trials(judgeDatabase) },
   {

@@ -19,7 +19,7 @@ import {
   judgeSettings,
   judgeVersions,
 } from './instance-checks.ts';
-import type { Looks } from './looks.ts';
+import { type Looks, unlessSilent, withoutProbe } from './looks.ts';
 import { judgeSessions, type SessionStep } from './session-checks.ts';
 import { judgeBalancers, judgeCertificates, judgeStickiness } from './traffic-checks.ts';
 
@@ -96,6 +96,10 @@ test('instances: all up on two hosts is green, on one host yellow, one missing r
   assert.match(saying(lost), /2 of 3 .*shop-3 is lost/);
   assert.match(saying(judgeInstances(names, [member('shop-1')])), /shop-2 is not there/);
   assert.match(judgeInstances(['shop-1'], [member('shop-1')]).remedy ?? '', /2 or more/);
+  const resting = { ...member('shop-3', { state: 'maintenance' }), maintenance: ['new disk'] };
+  const maintenance = judgeInstances([...names, 'shop-3'], [...both, resting]);
+  assert.equal(maintenance.verdict, 'yellow', 'somebody meant it');
+  assert.match(saying(maintenance), /shop-3 is maintenance: new disk/);
   assert.equal(
     judgeInstances(names, [...both, member('old', { state: 'down', left: true })]).verdict,
     'green',
@@ -336,4 +340,19 @@ test('disks: a tenth or a gigabyte is yellow, a sliver red', () => {
     ['green', 'yellow', 'yellow', 'red', 'red'],
   );
   assert.equal(judgeDisks([], ['Not seen.']).verdict, 'not checked');
+});
+
+test('what was proved for some is yellow as long as others could not be asked, and names them', () => {
+  const green: Finding = { verdict: 'green', evidence: ['All the same.'] };
+  assert.equal(unlessSilent(green, seenBy([toldBy('shop-1')])), green);
+  const partly = unlessSilent(green, seenBy([toldBy('shop-1')], configured(), ['shop-2: no answer.']));
+  assert.equal(partly.verdict, 'yellow');
+  assert.match(saying(partly), /Not asked: shop-2/);
+});
+
+test('without a probe the remedy is to mount it; one that refuses is given the secret', () => {
+  const absent = withoutProbe(seenBy([], configured(), ['shop-1: the answer was 404, and not of a probe.']));
+  assert.match(absent.remedy ?? '', /^Mount the probe/);
+  const refusing = withoutProbe(seenBy([], configured(), ['shop-1: the probe answers 403: no.']));
+  assert.match(refusing.remedy ?? '', /HOLDFAST_PROBE_SECRET/);
 });

@@ -1,6 +1,6 @@
 /** What the probe of every instance says, asked once for all checks that need it. */
 import { type ProbeLook, probeSecretVariable } from '../protocol/probe.ts';
-import { type Finding, notChecked } from './check.ts';
+import { type Finding, notChecked, yellow } from './check.ts';
 import { type ClusterFacts, clusterFacts } from './cluster-facts.ts';
 import { type DoctorContext, observed } from './context.ts';
 import type { Door } from './probe-client.ts';
@@ -72,4 +72,15 @@ export function byValue<Value>(told: readonly Told[], valueIn: (told: Told) => V
   const names = new Map<Value, string[]>();
   for (const one of told) names.set(valueIn(one), [...(names.get(valueIn(one)) ?? []), one.name]);
   return names;
+}
+
+/** What is proved for those that could be asked is not proved for all. */
+export function unlessSilent(finding: Finding, { silent }: Looks): Finding {
+  if (finding.verdict !== 'green' || silent.length === 0) return finding;
+  const evidence = [...finding.evidence, ...silent.map((why) => `Not asked: ${why}`)];
+  return yellow(
+    evidence,
+    'See to it that every probe can be asked: `holdfast status` says where each instance is.',
+    finding.figures,
+  );
 }

@@ -2,7 +2,7 @@
 import { type Check, type Finding, green, listed, notChecked, red, yellow } from './check.ts';
 import { type DoctorContext, observed } from './context.ts';
 import { CookieJar } from './http-client.ts';
-import { type Looks, looks, type Told, withoutProbe } from './looks.ts';
+import { type Looks, looks, type Told, unlessSilent, withoutProbe } from './looks.ts';
 import { stickiness } from './stickiness.ts';
 
 export interface SessionTrial {
@@ -147,7 +147,8 @@ export const sessionChecks: readonly Check[] = [
     async run(context) {
       const trial = await sessionTrial(context);
       const isLost = trial.steps?.some(({ known }) => !known) ?? false;
-      return judgeSessions(trial, isLost && (await stickiness(context)).kind === 'wanders');
+      const wanders = isLost && (await stickiness(context)).kind === 'wanders';
+      return unlessSilent(judgeSessions(trial, wanders), await looks(context));
     },
   },
 ];

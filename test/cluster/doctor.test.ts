@@ -239,3 +239,13 @@ test('what cannot be asked is not checked, and wrong names are refused', async (
     assert.match(wrong.err, /Did you mean arbiter\.latency/);
   });
 });
+
+test('while the arbiter is away there is one red finding, and the rest is not checked', async () => {
+  const nowhere = 'postgres://holdfast@127.0.0.1:1/shop';
+  const { code, out } = await runHoldfast(['doctor', '--json', '--database', nowhere], tmpdir());
+  assert.equal(code, 1);
+  const report: Report = { code, checks: (JSON.parse(out) as { checks: Result[] }).checks };
+  assert.deepEqual(idsOf(report, 'red'), ['arbiter.primary']);
+  assert.deepEqual(idsOf(report, 'green'), []);
+  assert.match(findingOf(report, 'arbiter.primary').evidence.join(' '), /cannot be reached/);
+});
