@@ -39,7 +39,11 @@ export function summaryText(results: readonly Result[], tookMs: number): string 
     styled(counts[verdict] > 0 ? looks[verdict].style : 'dim', `${counts[verdict]} ${verdict}`);
   const verdicts: readonly Verdict[] = ['green', 'yellow', 'red', 'not checked'];
   const seconds = (tookMs / 1_000).toFixed(1);
-  return `${verdicts.map(part).join(', ')}  ${styled('dim', `in ${seconds} s; what each means: docs/doctor.md`)}`;
+  const reds = results.filter(({ verdict }) => verdict === 'red').map(({ id }) => id);
+  return [
+    `${verdicts.map(part).join(', ')}  ${styled('dim', `in ${seconds} s; what each means: docs/doctor.md`)}`,
+    ...(reds.length > 0 ? [styled('red', `red: ${reds.join(', ')}`)] : []),
+  ].join('\n');
 }
 
 export interface Report {

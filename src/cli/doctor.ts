@@ -1,5 +1,6 @@
 /** `holdfast doctor`: examines the running cluster and says, with evidence, what would not hold. */
 import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { openArbiter } from '../database/arbiter.ts';
@@ -15,6 +16,7 @@ import { defaultProbePath } from '../protocol/probe.ts';
 import { nearestName } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
+import { reportPage } from './doctor-page.ts';
 import { groupTitles, reportJson, resultText, summaryText } from './doctor-view.ts';
 import { screenWidth } from './events-access.ts';
 import { printJson, styled, table, version } from './output.ts';
@@ -24,6 +26,7 @@ interface DoctorOptions extends ConnectionOptions {
   readonly json?: boolean;
   readonly only?: readonly string[];
   readonly list?: boolean;
+  readonly html?: string;
   readonly probe: string;
 }
 
@@ -45,6 +48,7 @@ export function registerDoctorCommand(program: Command, shared: () => readonly O
         .argParser(pathOfProbe)
         .default(defaultProbePath),
     )
+    .option('--html <file>', 'write the report as a page as well')
     .addHelpText('after', help)
     .action(doctorCommand);
   for (const option of shared()) command.addOption(option);
@@ -63,6 +67,7 @@ arbiter, the balancers and the instances; what only the application can know it 
   holdfast doctor                              everything, in a few seconds
   holdfast doctor --only traffic               one group
   holdfast doctor --only instances.sessions    one check
+  holdfast doctor --html report.html           a page to hand on
   holdfast doctor --json | jq '.checks[] | select(.verdict == "red")'
 
 Exit code 0 where nothing is red, else 1. What each check means and what to do: docs/doctor.md.`;
@@ -93,21 +98,39 @@ async function doctorCommand(options: DoctorOptions): Promise<void> {
     };
     const cluster = await nameOfCluster(context);
     const results = await (options.json ? inSilence : aloud)(chosen, context, cluster);
-    if (options.json) printJson(reportJson(cluster, new Date(), results));
+    const report = reportJson(cluster, new Date(), results);
+    if (options.html !== undefined) await writePage(options.html, reportPage(report));
+    if (options.json) printJson(report);
     process.exitCode = results.some(({ verdict }) => verdict === 'red') ? 1 : 0;
   } finally {
     await arbiter.close();
   }
 }
 
-/** Null while the arbiter is away, which is a finding. A database without a cluster is an error: there is no patient. */
+/**
+ * Null while the arbiter is away, which is a finding, as is a table that is missing. A database without a cluster is an
+ * error: there is no patient.
+ */
 async function nameOfCluster(context: DoctorContext): Promise<string | null> {
   try {
-    return (await clusterFacts(context)).view.cluster;
+    const [row] = await context.arbiter
+      .query<{ name: string }>('select name from holdfast.cluster')
+      .catch(explainEmptyArbiter);
+    await clusterFacts(context);
+    return row?.name ?? null;
   } catch (error) {
-    if (error instanceof HoldfastError && error.code.startsWith('ARBITER_')) return null;
-    return explainEmptyArbiter(error);
+    if (!(error instanceof HoldfastError) || error.code.startsWith('ARBITER_')) return null;
+    throw error;
   }
+}
+
+async function writePage(file: string, page: string): Promise<void> {
+  await writeFile(file, page).catch((cause: Error) => {
+    throw new HoldfastError('USAGE', `--html: ${cause.message}.`, {
+      cause,
+      remedy: 'Name a file in a folder that is there.',
+    });
+  });
 }
 
 /** Throws USAGE for a name that is neither a check nor a group. */
@@ -135,7 +158,7 @@ const inSilence = (chosen: readonly Check[], context: DoctorContext) =>
 /** Each result as soon as it is there; on a terminal, what is being looked at meanwhile. */
 async function aloud(chosen: readonly Check[], context: DoctorContext, cluster: string | null) {
   const { stdout } = process;
-  const width = screenWidth() ?? 110;
+  const width = Math.max(60, screenWidth() ?? 110);
   const startedMs = systemClock.monotonicMs();
   let group: CheckGroup | undefined;
   stdout.write(`${styled('bold', cluster ?? 'no cluster')}   arbiter ${context.arbiterAddress}\n`);

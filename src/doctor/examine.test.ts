@@ -83,6 +83,16 @@ test('an arbiter that is away makes a check "not checked": one cause is one red,
   assert.match(result?.remedy ?? '', /arbiter\.primary/);
 });
 
+test('what fails for a table that is missing is not checked: arbiter.tables names it', async () => {
+  const [result] = await run([
+    check('instances.up', async () => {
+      throw Object.assign(new Error('relation "holdfast.balancer" does not exist'), { code: '42P01' });
+    }),
+  ]);
+  assert.equal(result?.verdict, 'not checked');
+  assert.match(result?.remedy ?? '', /arbiter\.tables/);
+});
+
 test('an observation is made once for each examination, also when it fails', async () => {
   let looked = 0;
   const look = observed(async () => {

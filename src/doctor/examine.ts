@@ -70,12 +70,18 @@ async function findingOf(
   }
 }
 
-/** An arbiter that is away is one finding, that of `arbiter.primary`, and not thirty. */
+/** No such table, or function. */
+const missingStates = ['42P01', '42883'];
+
+/** An arbiter that is away is one finding, that of `arbiter.primary`, and not thirty; so is a table that is missing. */
 function asFinding(error: unknown): Finding {
   if (error instanceof HoldfastError && error.code.startsWith('ARBITER_')) {
     return notChecked([`The arbiter was needed for it: ${error.message}`], 'See arbiter.primary.');
   }
-  const { message = String(error) } = error as Error;
+  const { message = String(error), code } = error as Error & { code?: string };
+  if (code !== undefined && missingStates.includes(code)) {
+    return notChecked([`The arbiter lacks what was needed for it: ${message}.`], 'See arbiter.tables.');
+  }
   return red(
     [`The check itself failed: ${message}`],
     'If the message does not say what to do, report it with the output of --json.',

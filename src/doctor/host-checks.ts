@@ -34,7 +34,8 @@ export function judgeClocks(readings: readonly ClockReading[], silent: readonly 
   return green(evidence, figures);
 }
 
-const seconds = (ms: number): string => `${ms >= 0 ? '+' : ''}${(ms / 1_000).toFixed(3)} s`;
+const seconds = (ms: number): string =>
+  `${ms >= 0.5 ? '+' : ''}${(Math.round(ms) / 1_000 + 0 /* never -0 */).toFixed(3)} s`;
 
 /** The arbiter's time lies between sending and receiving; so does its middle, give or take half. */
 async function readClocks(context: DoctorContext): Promise<{ readings: ClockReading[]; silent: string[] }> {

@@ -200,7 +200,7 @@ test('stickiness: users who wander are logged out, or not, by whether sessions a
 
 test('certificates: three weeks are green, less is yellow, a week red', () => {
   const life = (daysLeft: number) => [{ balancer: 'b', certificate: '/c.pem', names: ['shop'], daysLeft }];
-  const verdictOf = (daysLeft: number) => judgeCertificates(life(daysLeft), true).verdict;
+  const verdictOf = (daysLeft: number) => judgeCertificates(life(daysLeft), 'files').verdict;
   assert.deepEqual([90, 21, 20, 7, 6, -3].map(verdictOf), [
     'green',
     'green',
@@ -209,8 +209,9 @@ test('certificates: three weeks are green, less is yellow, a week red', () => {
     'red',
     'red',
   ]);
-  assert.equal(judgeCertificates([], false).verdict, 'green');
-  assert.equal(judgeCertificates([], true).verdict, 'not checked');
+  assert.equal(judgeCertificates([], 'none').verdict, 'green');
+  assert.equal(judgeCertificates([], 'files').verdict, 'not checked');
+  assert.equal(judgeCertificates(life(90), 'self-signed').verdict, 'yellow');
 });
 
 test('client address: the own one is green, the balancer’s red, another yellow, an ambiguous one not checked', () => {

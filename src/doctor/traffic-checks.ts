@@ -182,8 +182,8 @@ interface Life {
   readonly daysLeft: number;
 }
 
-export function judgeCertificates(lives: readonly Life[], hasTls: boolean): Finding {
-  if (!hasTls) {
+export function judgeCertificates(lives: readonly Life[], tls: 'none' | 'files' | 'self-signed'): Finding {
+  if (tls === 'none') {
     return green(['The balancers serve plain HTTP; a certificate in front of them is not seen from here.']);
   }
   if (lives.length === 0) {
@@ -199,6 +199,12 @@ export function judgeCertificates(lives: readonly Life[], hasTls: boolean): Find
     'Put the renewed files in place: balancers read them again by themselves. Then see why the renewal did not come.';
   if (least < 7) return red(evidence, remedy, { daysLeft: least });
   if (least < 21) return yellow(evidence, remedy, { daysLeft: least });
+  if (tls === 'self-signed') {
+    const evidenceOfIt = [...evidence, 'It is self-signed: browsers warn of it.'];
+    return yellow(evidenceOfIt, 'For users, name the files of a real one under balancer.tls.certificates.', {
+      daysLeft: least,
+    });
+  }
   return green(evidence, { daysLeft: least });
 }
 
@@ -222,7 +228,8 @@ export const trafficChecks: readonly Check[] = [
     claim: 'Certificates are good for weeks',
     async run(context) {
       const facts = await clusterFacts(context);
-      return judgeCertificates(livesOf(facts), facts.configuration.balancer.tls !== undefined);
+      const { tls } = facts.configuration.balancer;
+      return judgeCertificates(livesOf(facts), tls ? (tls.selfSigned ? 'self-signed' : 'files') : 'none');
     },
   },
 ];
