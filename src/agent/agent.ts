@@ -20,6 +20,7 @@ import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
+import type { AgentFacts } from './environment.ts';
 import { type AgentEvents, startEvents } from './events.ts';
 import { passFence } from './fence-pass.ts';
 import { keepInstance } from './instance.ts';
@@ -43,7 +44,9 @@ export interface AgentOptions {
   /** The port that the configuration gives this instance; null: a free one. */
   readonly port: number | null;
   /** The environment of the instance, given the agent's address and secret. */
-  readonly environment: (facts: { agentUrl: string; agentSecret: string }) => Record<string, string>;
+  readonly environment: (facts: AgentFacts) => Record<string, string>;
+  /** Handed on to the instance. */
+  readonly probeSecret: string;
   /** What the address of the alarm hook expects; undefined: nothing. */
   readonly alarmSecret: string | undefined;
   readonly clock: Clock;
@@ -80,7 +83,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     app: configuration.app,
     platform: options.platform,
     port: options.port,
-    environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
+    environment: () =>
+      options.environment({ agentUrl: loopback.url, agentSecret, probeSecret: options.probeSecret }),
     record,
     clock,
     log,

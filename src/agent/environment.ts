@@ -1,15 +1,19 @@
 /** The environment of an instance: what the configuration says, and how the application reaches its agent. */
 import { probeSecretVariable } from '../protocol/probe.ts';
 
-export interface InstanceEnvironment {
-  readonly instance: string;
-  readonly cluster: string;
-  readonly appUrl: string | undefined;
-  readonly databaseUrl: string;
+/** What only the agent knows. */
+export interface AgentFacts {
   readonly agentUrl: string;
   readonly agentSecret: string;
   /** What the doctor and the probe in the application know each other by. */
   readonly probeSecret: string;
+}
+
+export interface InstanceEnvironment extends AgentFacts {
+  readonly instance: string;
+  readonly cluster: string;
+  readonly appUrl: string | undefined;
+  readonly databaseUrl: string;
   readonly sessions: {
     readonly idleMs: number;
     readonly absoluteMs: number;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { startAgent } from '../agent/agent.ts';
-import { instanceEnvironment } from '../agent/environment.ts';
+import { type AgentFacts, instanceEnvironment } from '../agent/environment.ts';
 import { openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
 import { poolSizes } from '../database/pools.ts';
@@ -13,7 +13,7 @@ import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
 import { version } from './output.ts';
-import { type InForce, ownFolder, partLog, waitForConfiguration } from './part.ts';
+import { ownFolder, partLog, waitForConfiguration } from './part.ts';
 import { publishConfiguration } from './publish.ts';
 import { stopSignals } from './signals.ts';
 
@@ -49,7 +49,7 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
       advertise: await advertised(configuration, options.advertise, url),
       port: portFor(configuration, instance),
       platform: await platformFor(configuration, instance, log),
-      environment: await environmentFor(inForce, instance, url),
+      environment: await environmentFor(configuration, instance, url),
       alarmSecret:
         configuration.alarm?.secret && (await resolveSecret(configuration.alarm.secret, 'alarm.secret')),
       clock: systemClock,
@@ -99,11 +99,7 @@ function portFor(configuration: Configuration, instance: string): number | null 
   return port === undefined ? null : port + instances.findIndex(({ name }) => name === instance);
 }
 
-async function environmentFor(
-  { configuration, probeSecret }: InForce,
-  instance: string,
-  databaseUrl: string,
-) {
+async function environmentFor(configuration: Configuration, instance: string, databaseUrl: string) {
   const { app, sessions, files } = configuration;
   const configured: Record<string, string> = {};
   for (const [name, value] of Object.entries(app.environment)) {
@@ -117,10 +113,9 @@ async function environmentFor(
     cluster: configuration.cluster,
     appUrl: app.url,
     databaseUrl,
-    probeSecret,
     sessions: { ...sessionTimes, ...(key === undefined ? {} : { encryptionKey: key }) },
     filesDirectory: files?.kind === 'directory' ? files.directory : undefined,
     configured,
   };
-  return (own: { agentUrl: string; agentSecret: string }) => instanceEnvironment({ ...facts, ...own });
+  return (own: AgentFacts) => instanceEnvironment({ ...facts, ...own });
 }

@@ -1,5 +1,6 @@
 /** What the probe is told: by the agent in the environment, and by the application in the call, which wins. */
 import type { IncomingMessage } from 'node:http';
+import { isAbsolute } from 'node:path';
 import { defaultProbePath, probeSecretVariable } from '../../protocol/probe.ts';
 import { HoldfastError } from '../../support/errors.ts';
 
@@ -30,7 +31,7 @@ export interface ProbeOptions {
   readonly instance?: string;
   /** The address that the application writes into links and mails. Default: HOLDFAST_APP_URL. */
   readonly rootUrl?: string | (() => string);
-  /** A directory, or what stands in its place. Default: HOLDFAST_FILES. */
+  /** A directory, or what stands in its place. Default: HOLDFAST_FILES, where that is a directory. */
   readonly files?: string | ProbeFiles;
   /** Rejects where the application cannot reach its database. */
   readonly database?: () => Promise<unknown>;
@@ -72,8 +73,12 @@ export function resolveProbe(
     path,
     instance: (options.instance ?? environment.HOLDFAST_INSTANCE) || undefined,
     rootUrl: typeof rootUrl === 'function' ? rootUrl : () => rootUrl ?? environment.HOLDFAST_APP_URL,
-    files: (options.files ?? environment.HOLDFAST_FILES) || undefined,
+    files: options.files ?? directoryIn(environment.HOLDFAST_FILES),
     environment,
     options,
   };
 }
+
+/** The variable may describe a bucket instead, which only the application knows how to reach. */
+const directoryIn = (text: string | undefined): string | undefined =>
+  text !== undefined && isAbsolute(text) ? text : undefined;
