@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
-import { withoutPassword } from '../database/url.ts';
+import { parseDatabaseUrl, withoutPassword } from '../database/url.ts';
 import { type Check, type CheckGroup, checkGroups, groupOf } from '../doctor/check.ts';
 import { checks } from '../doctor/checks.ts';
 import { clusterFacts } from '../doctor/cluster-facts.ts';
@@ -89,6 +89,7 @@ async function doctorCommand(options: DoctorOptions): Promise<void> {
     const context: DoctorContext = {
       arbiter,
       arbiterAddress: withoutPassword(url).replace(/\?.*$/, ''),
+      arbiterHosts: parseDatabaseUrl(url).hosts.length,
       clock: systemClock,
       ask: askHttp,
       host: hostname(),

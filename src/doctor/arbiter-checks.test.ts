@@ -22,8 +22,11 @@ const alone: ReplicationView = { synchronousNames: '', synchronousCommit: 'on', 
 const standby = (syncState: string) => ({ name: 'db2', state: 'streaming', syncState });
 
 test('a standby that commits wait for is green, none or a late one yellow, a missing one red', () => {
-  const verdictOf = (view: Partial<ReplicationView>) => judgeStandby({ ...alone, ...view }).verdict;
+  const verdictOf = (view: Partial<ReplicationView>, hosts = 2) =>
+    judgeStandby({ ...alone, ...view }, hosts).verdict;
   assert.equal(verdictOf({ synchronousNames: 'db2', receivers: [standby('sync')] }), 'green');
+  const unfindable = verdictOf({ synchronousNames: 'db2', receivers: [standby('sync')] }, 1);
+  assert.equal(unfindable, 'yellow', 'the address names one host');
   assert.equal(verdictOf({ receivers: [standby('async')] }), 'yellow');
   assert.equal(verdictOf({}), 'yellow');
   assert.equal(verdictOf({ synchronousNames: 'db2' }), 'red');

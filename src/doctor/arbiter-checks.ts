@@ -34,12 +34,14 @@ const hours = (ms: number): string =>
   ms < 3_600_000 ? counted(Math.round(ms / 60_000), 'minute') : counted(Math.round(ms / 3_600_000), 'hour');
 
 /** Pure, so that each kind of durability is one line of a test. */
-export function judgeStandby(replication: ReplicationView): Finding {
+export function judgeStandby(replication: ReplicationView, hosts: number): Finding {
   const { kind, promise } = durabilityOf(replication);
   const evidence = [`${promise[0]?.toUpperCase()}${promise.slice(1)}.`];
+  const oneHost = 'The address names one host: unless that address moves, nobody finds the promoted standby.';
   switch (kind) {
     case 'synchronous':
-      return green(evidence);
+      if (hosts > 1) return green(evidence, { hosts });
+      return yellow([...evidence, oneHost], 'Name every host: postgres://holdfast@db1,db2/shop.', { hosts });
     case 'stalled':
       return red(
         evidence,
@@ -93,7 +95,8 @@ export const arbiterChecks: readonly Check[] = [
   {
     id: 'arbiter.standby',
     claim: 'What was committed survives the loss of its host',
-    run: async ({ arbiter }) => judgeStandby(await viewReplication(arbiter.query)),
+    run: async ({ arbiter, arbiterHosts }) =>
+      judgeStandby(await viewReplication(arbiter.query), arbiterHosts),
   },
   {
     id: 'arbiter.takeover',

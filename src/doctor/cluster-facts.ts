@@ -1,6 +1,8 @@
 /** What the arbiter says of the cluster, and where its parts are reached from here. */
 import { isIPv6 } from 'node:net';
 import { type ClusterView, stickyKeyOf, viewCluster } from '../members/cluster.ts';
+import { stickyValue } from '../protocol/affinity.ts';
+import { parseTrustedProxies } from '../protocol/forwarded.ts';
 import { probeSecret } from '../protocol/probe.ts';
 import { type Configuration, configurationFromDocument, currentRevision } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
@@ -91,16 +93,38 @@ function balancerDoor(
   if (isLoopback(bound) && theirs !== host) return { ...common, ...onlyThere(theirs) };
   const isWildcard = bound === '0.0.0.0' || bound === '::';
   const at = isWildcard ? (theirs === host ? '127.0.0.1' : theirs) : bound;
+  if (at.startsWith('127.') && isProxyExpected(configuration)) {
+    return { ...common, door: undefined, why: 'from its own host it expects the PROXY protocol' };
+  }
   const { publicHost } = publicAddress(configuration);
   const scheme = configuration.balancer.tls ? 'https' : 'http';
   const door = {
     url: `${scheme}://${bracketed(at)}:${listen.slice(colon + 1)}`,
     headers: publicHost === undefined ? {} : { host: publicHost },
-    // An address of this machine that no balancer speaks from, so that the two can be told apart.
-    ...(at.startsWith('127.') ? { from: '127.0.0.2' } : {}),
+    ...(at.startsWith('127.') ? { from: otherLoopback } : {}),
   };
   return { ...common, door, why: '' };
 }
+
+/** An address of this machine that no balancer speaks from, so that the two can be told apart. */
+const otherLoopback = '127.0.0.2';
+
+/**
+ * The way to one instance through a balancer: whoever knows the cluster's key can name it in the sticky cookie. So a
+ * doctor that cannot reach the instances themselves can ask each of them all the same.
+ */
+export function steeredDoor(
+  { stickyKey, balancers, configuration }: ClusterFacts,
+  instance: string,
+): Door | undefined {
+  const { sticky } = configuration.balancer;
+  const door = balancers.find((balancer) => balancer.door !== undefined)?.door;
+  if (!door || sticky.kind !== 'cookie') return undefined;
+  return { ...door, cookie: [sticky.cookie, `${stickyValue(stickyKey, instance)}.doctor`] };
+}
+
+const isProxyExpected = ({ balancer }: Configuration): boolean =>
+  parseTrustedProxies(balancer.proxyProtocol?.from ?? []).trusted.trusts(otherLoopback);
 
 const onlyThere = (host: string) => ({
   door: undefined,

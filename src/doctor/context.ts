@@ -7,6 +7,8 @@ export interface DoctorContext {
   readonly arbiter: Arbiter;
   /** Its address without the password. */
   readonly arbiterAddress: string;
+  /** How many hosts that address names: where a new primary may be found after a failover. */
+  readonly arbiterHosts: number;
   readonly clock: Clock;
   readonly ask: Ask;
   /** Where the doctor runs. */

@@ -55,4 +55,5 @@ test('a jar keeps what it is given, brings it back, and drops what has run out',
   assert.deepEqual(jar.header(), { cookie: 'a=1; b=x=y' });
   jar.keep({ setCookies: ['a=; Max-Age=0', 'b=z'] });
   assert.deepEqual(jar.header(), { cookie: 'b=z' });
+  assert.deepEqual(jar.header(['b', 'own']), { cookie: 'b=own' });
 });

@@ -112,8 +112,10 @@ export class CookieJar {
     return copy;
   }
 
-  header(): Record<string, string> {
-    if (this.#cookies.size === 0) return {};
-    return { cookie: [...this.#cookies].map(([name, value]) => `${name}=${value}`).join('; ') };
+  /** Nothing without cookies. `own`: one that stands in place of whatever was kept under its name. */
+  header(own?: readonly [name: string, value: string]): Record<string, string> {
+    const sent = new Map([...this.#cookies, ...(own ? [own] : [])]);
+    if (sent.size === 0) return {};
+    return { cookie: [...sent].map(([name, value]) => `${name}=${value}`).join('; ') };
   }
 }

@@ -1,7 +1,7 @@
 /** What the probe of every instance says, asked once for all checks that need it. */
 import { type ProbeLook, probeSecretVariable } from '../protocol/probe.ts';
 import { type Finding, notChecked, yellow } from './check.ts';
-import { type ClusterFacts, clusterFacts } from './cluster-facts.ts';
+import { type ClusterFacts, clusterFacts, type Reachable, steeredDoor } from './cluster-facts.ts';
 import { type DoctorContext, observed } from './context.ts';
 import type { Door } from './probe-client.ts';
 
@@ -33,24 +33,39 @@ export const looks = observed(async (context: DoctorContext): Promise<Looks> => 
     string,
     string,
   ][];
-  const silent: string[] = [];
   const answers = await Promise.all(
-    facts.instances.map(async ({ name, host, door, why }): Promise<Told | undefined> => {
-      if (!door) {
-        silent.push(`${name}: ${why}.`);
-        return undefined;
-      }
-      const askedAtWallMs = context.clock.wallMs();
-      const reply = await facts.probe.look(door, { parameters });
-      if (reply.kind === 'told') {
-        return { name, host, door, look: reply.told, tookMs: reply.http.tookMs, askedAtWallMs };
-      }
-      silent.push(`${name}: ${reply.why}.`);
-      return undefined;
-    }),
+    facts.instances.map((instance) => lookAt(context, facts, instance, parameters)),
   );
-  return { facts, told: answers.filter((answer) => answer !== undefined), silent: silent.toSorted() };
+  const isTold = (answer: Told | string): answer is Told => typeof answer !== 'string';
+  return {
+    facts,
+    told: answers.filter(isTold),
+    silent: answers.filter((answer) => typeof answer === 'string').toSorted(),
+  };
 });
+
+/** Directly; where that is no way, through a balancer. The sentence that says why, where neither is one. */
+async function lookAt(
+  { clock }: DoctorContext,
+  facts: ClusterFacts,
+  { name, host, door: direct, why }: Reachable,
+  parameters: readonly (readonly [string, string])[],
+): Promise<Told | string> {
+  const steered = steeredDoor(facts, name);
+  const ways = [direct, steered].filter((door) => door !== undefined);
+  const reasons = direct ? [] : [why];
+  for (const door of ways) {
+    const askedAtWallMs = clock.wallMs();
+    const reply = await facts.probe.look(door, { parameters });
+    if (reply.kind === 'told' && (door === direct || reply.told.instance === name)) {
+      return { name, host, door, look: reply.told, tookMs: reply.http.tookMs, askedAtWallMs };
+    }
+    const answer = reply.kind === 'told' ? `${reply.told.instance} answered in its place` : reply.why;
+    reasons.push(door === direct ? answer : `through the balancer ${answer}`);
+    if (reply.kind === 'absent' || reply.kind === 'refused') break; // by another way it would say the same
+  }
+  return `${name}: ${reasons.join('; ')}.`;
+}
 
 const mountIt =
   'Mount the probe of holdfast/doctor in the application (docs/doctor.md, "The probe"), or answer its questions in another language.';

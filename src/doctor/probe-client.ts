@@ -9,6 +9,8 @@ export interface Door {
   /** Said of every request: the public host, and what a balancer would say. */
   readonly headers: Readonly<Record<string, string>>;
   readonly from?: string;
+  /** The sticky cookie by which a balancer hands the question to one instance. */
+  readonly cookie?: readonly [name: string, value: string];
 }
 
 export type ProbeReply<Told = Readonly<Record<string, unknown>>> =
@@ -35,7 +37,7 @@ const deadlineMs = 4_000;
 
 export function probeClient({ ask, path, secret }: { ask: Ask; path: string; secret: string }): ProbeClient {
   async function question(
-    { url, headers, from }: Door,
+    { url, headers, from, cookie }: Door,
     { verb, parameters = [], jar = new CookieJar(), headers: more = {} }: ProbeQuestion,
   ): Promise<ProbeReply> {
     const query = new URLSearchParams({ do: verb });
@@ -43,7 +45,7 @@ export function probeClient({ ask, path, secret }: { ask: Ask; path: string; sec
     const answer = await ask({
       url: `${url}${path}?${query}`,
       method: 'POST',
-      headers: { authorization: `Bearer ${secret}`, ...headers, ...more, ...jar.header() },
+      headers: { authorization: `Bearer ${secret}`, ...headers, ...more, ...jar.header(cookie) },
       deadlineMs,
       ...(from === undefined ? {} : { from }),
     });

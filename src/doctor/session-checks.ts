@@ -66,6 +66,15 @@ async function carry(
       "Look at the application's log: a session that cannot be saved is a user who cannot log in.",
     );
   }
+  const atHome = await probe.look(from.door, { jar });
+  if (atHome.kind !== 'told' || atHome.told.mark !== mark) {
+    return notChecked(
+      [
+        `The session that was begun on ${from.name} was not known there with the next request: no cookie came, or it did not count.`,
+      ],
+      "Is the cookie `secure`, and does the application trust the doctor's address as a proxy? Run the doctor on the host of a balancer.",
+    );
+  }
   const seen: Omit<SessionStep, 'knownForMs'>[] = [];
   for (const to of others) {
     const reply = await probe.look(to.door, { jar });
