@@ -49,11 +49,11 @@ async function readClocks(context: DoctorContext): Promise<{ readings: ClockRead
   const { told, silent } = await looks(context);
   const others = told
     .filter((one) => one.host !== host)
-    .map((one) => ({
-      what: `${one.name} on ${one.host}`,
-      offsetMs: one.look.nowMs - (one.askedAtWallMs + one.tookMs / 2) + ownOffsetMs,
-      uncertainMs: tookMs / 2 + one.tookMs / 2,
-    }));
+    .flatMap(({ name, host: theirs, look: { nowMs }, askedAtWallMs, tookMs: lookMs }) => {
+      if (nowMs === null) return [];
+      const offsetMs = nowMs - (askedAtWallMs + lookMs / 2) + ownOffsetMs;
+      return [{ what: `${name} on ${theirs}`, offsetMs, uncertainMs: tookMs / 2 + lookMs / 2 }];
+    });
   return {
     readings: [{ what: host, offsetMs: ownOffsetMs, uncertainMs: tookMs / 2 }, ...others],
     silent: [...silent],

@@ -156,11 +156,9 @@ interface Tried {
 
 async function tryAll({ facts, told }: Looks): Promise<Tried[]> {
   const replies = await Promise.all(
-    told.map(async ({ name, door }) => ({ name, reply: await facts.probe.ask(door, { verb: 'try' }) })),
+    told.map(async ({ name, door }) => ({ name, reply: await facts.probe.try(door) })),
   );
-  return replies.flatMap(({ name, reply }) =>
-    reply.kind === 'told' ? [{ name, tried: reply.told as unknown as ProbeTry }] : [],
-  );
+  return replies.flatMap(({ name, reply }) => (reply.kind === 'told' ? [{ name, tried: reply.told }] : []));
 }
 
 export function judgeDatabase(seen: Looks, tried: readonly Tried[]): Finding {

@@ -1,5 +1,5 @@
 /** Asks the probe of one instance, directly or through a balancer, and tells apart why there is no answer. */
-import type { ProbeLook, ProbeVerb } from '../protocol/probe.ts';
+import { type ProbeLook, type ProbeTry, type ProbeVerb, readLook, readTry } from '../protocol/probe.ts';
 import { type Ask, CookieJar, type HttpAnswer } from './http-client.ts';
 
 /** Where a question is sent, and as whom. */
@@ -31,6 +31,7 @@ interface ProbeQuestion {
 export interface ProbeClient {
   ask(door: Door, question: ProbeQuestion): Promise<ProbeReply>;
   look(door: Door, question?: Omit<ProbeQuestion, 'verb'>): Promise<ProbeReply<ProbeLook>>;
+  try(door: Door): Promise<ProbeReply<ProbeTry>>;
 }
 
 const deadlineMs = 4_000;
@@ -55,9 +56,15 @@ export function probeClient({ ask, path, secret }: { ask: Ask; path: string; sec
   }
   return {
     ask: question,
-    look: (door, rest = {}) => question(door, { verb: 'look', ...rest }) as Promise<ProbeReply<ProbeLook>>,
+    look: async (door, rest = {}) => read(await question(door, { verb: 'look', ...rest }), readLook),
+    try: async (door) => read(await question(door, { verb: 'try' }), readTry),
   };
 }
+
+const read = <Told>(
+  reply: ProbeReply,
+  reader: (told: Readonly<Record<string, unknown>>) => Told,
+): ProbeReply<Told> => (reply.kind === 'told' ? { ...reply, told: reader(reply.told) } : reply);
 
 function replyOf(http: HttpAnswer): ProbeReply {
   const told = objectOf(http.body);

@@ -49,7 +49,7 @@ export interface ProbeLook {
   /** Events whose work is on what belongs to one instance alone, so that each must do it. */
   readonly ownWork: readonly string[] | null;
   /** The application's clock. */
-  readonly nowMs: number;
+  readonly nowMs: number | null;
   /** Of the process; null where the system does not say. */
   readonly openFiles: OpenFiles | null;
   readonly files: FileSystem | null;
@@ -81,3 +81,55 @@ const marks = /^[0-9a-f]{8,64}$/;
 
 /** Marks and file names are made of these characters only, so that neither can be anything else in disguise. */
 export const isProbeMark = (text: string | null): text is string => text !== null && marks.test(text);
+
+type Told = Readonly<Record<string, unknown>>;
+
+/** An answer to `look` by whatever wrote it: what is missing, or is something else, is not told. */
+export function readLook(told: Told): ProbeLook {
+  const files = fieldsOf(told.files);
+  const openFiles = fieldsOf(told.openFiles);
+  const { ownWork, hasSessions } = told;
+  return {
+    instance: textOf(told.instance),
+    rootUrl: textOf(told.rootUrl),
+    client: textOf(told.client),
+    claims: textsOf(told.claims),
+    hasSessions: hasSessions === true,
+    mark: textOf(told.mark),
+    settings: textsOf(told.settings),
+    ownWork: Array.isArray(ownWork) ? ownWork.filter((name) => typeof name === 'string') : null,
+    nowMs: numberOf(told.nowMs),
+    openFiles: openFiles && { open: numberOf(openFiles.open) ?? 0, limit: numberOf(openFiles.limit) ?? 0 },
+    files: files && {
+      directory: textOf(files.directory) ?? '?',
+      type: numberOf(files.type) ?? 0,
+      device: numberOf(files.device) ?? 0,
+      freeBytes: numberOf(files.freeBytes) ?? 0,
+      totalBytes: numberOf(files.totalBytes) ?? 0,
+    },
+  };
+}
+
+export function readTry(told: Told): ProbeTry {
+  const database = fieldsOf(told.database);
+  const health = fieldsOf(told.healthWithoutDatabase);
+  return {
+    database: database && { tookMs: numberOf(database.tookMs) ?? 0, error: textOf(database.error) },
+    healthWithoutDatabase: health && { status: numberOf(health.status) ?? 0, why: textOf(health.why) },
+  };
+}
+
+const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null);
+
+const numberOf = (value: unknown): number | null =>
+  typeof value === 'number' && Number.isFinite(value) ? value : null;
+
+const fieldsOf = (value: unknown): Told | null =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : null;
+
+const textsOf = (value: unknown): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(fieldsOf(value) ?? {}).filter(
+      (entry): entry is [string, string] => typeof entry[1] === 'string',
+    ),
+  );
