@@ -19,7 +19,8 @@ export type Stickiness =
   | { readonly kind: 'wanders'; readonly instances: readonly string[]; readonly requests: number }
   | { readonly kind: 'unknown'; readonly why: string };
 
-const requests = 8;
+/** So many that chance does not look like an intention: of two instances, once in half a million. */
+const requests = 20;
 
 export const stickiness = observed(async (context: DoctorContext): Promise<Stickiness> => {
   const { facts, told } = await looks(context);
