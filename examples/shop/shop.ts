@@ -13,6 +13,7 @@ import { ordersOf, placeOrder } from './orders.ts';
 import { basketPage, loginPage, notesPage, shopPage, whoamiPage } from './pages.ts';
 import { openPictureCopies, type PictureCopies } from './picture-copies.ts';
 import { openPictures, type PictureStore, pictureLimitBytes } from './pictures.ts';
+import { tellDoctor } from './probe.ts';
 import { Refusal } from './refusal.ts';
 import { refuseForeignOrigins } from './same-origin.ts';
 import { closeConnectionsWhenStopping } from './stopping.ts';
@@ -83,6 +84,7 @@ export async function openShop(options: ShopOptions): Promise<FastifyInstance> {
     keepBasketAndNotes(visited, parts);
     takeOrders(visited, parts);
     takePictures(visited, parts);
+    await tellDoctor(visited, { instance, database, filesDirectory: options.filesDirectory });
   });
   return app;
 }

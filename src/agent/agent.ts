@@ -20,6 +20,7 @@ import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
+import type { AgentFacts } from './environment.ts';
 import { type AgentEvents, startEvents } from './events.ts';
 import { passFence } from './fence-pass.ts';
 import { keepInstance } from './instance.ts';
@@ -35,13 +36,17 @@ export interface AgentOptions {
   readonly instance: string;
   readonly stateFolder: string;
   readonly host: string;
+  /** Of Holdfast. */
+  readonly version: string;
   /** The host name or address under which balancers reach the instance; null: the platform's own. */
   readonly advertise: string | null;
   readonly platform: Platform;
   /** The port that the configuration gives this instance; null: a free one. */
   readonly port: number | null;
   /** The environment of the instance, given the agent's address and secret. */
-  readonly environment: (facts: { agentUrl: string; agentSecret: string }) => Record<string, string>;
+  readonly environment: (facts: AgentFacts) => Record<string, string>;
+  /** Handed on to the instance. */
+  readonly probeSecret: string;
   /** What the address of the alarm hook expects; undefined: nothing. */
   readonly alarmSecret: string | undefined;
   readonly clock: Clock;
@@ -78,7 +83,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     app: configuration.app,
     platform: options.platform,
     port: options.port,
-    environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
+    environment: () =>
+      options.environment({ agentUrl: loopback.url, agentSecret, probeSecret: options.probeSecret }),
     record,
     clock,
     log,
@@ -94,6 +100,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       address: address && { host: options.advertise ?? address.host, port: address.port },
       pid,
       revision: options.revision,
+      version: options.version,
       healthPage: page.url,
       reason: verdict().reason,
       ...(configuration.fence ? { fence: true } : {}),

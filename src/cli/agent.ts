@@ -2,15 +2,17 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { startAgent } from '../agent/agent.ts';
-import { instanceEnvironment } from '../agent/environment.ts';
+import { type AgentFacts, instanceEnvironment } from '../agent/environment.ts';
 import { openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
+import { poolSizes } from '../database/pools.ts';
 import { addressTowards } from '../database/route.ts';
 import { externalPlatform, type Platform, processPlatform } from '../platform/index.ts';
 import { type Configuration, loadConfiguration, nearestName, resolveSecret } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
+import { version } from './output.ts';
 import { ownFolder, partLog, waitForConfiguration } from './part.ts';
 import { publishConfiguration } from './publish.ts';
 import { stopSignals } from './signals.ts';
@@ -29,7 +31,7 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
   const signals = stopSignals();
   signals.onStop(() => stop.abort());
   const url = await findDatabase(options);
-  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: 5 });
+  const arbiter = openArbiter({ url, applicationName: `holdfast agent ${instance}`, max: poolSizes.agent });
   try {
     if (existsSync(options.config)) {
       await publishConfiguration(arbiter, await loadConfiguration(options.config), 'first start of an agent');
@@ -43,6 +45,7 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
       instance,
       stateFolder: await ownFolder(resolve(options.state)),
       host: hostname(),
+      version: version(),
       advertise: await advertised(configuration, options.advertise, url),
       port: portFor(configuration, instance),
       platform: await platformFor(configuration, instance, log),
@@ -114,5 +117,5 @@ async function environmentFor(configuration: Configuration, instance: string, da
     filesDirectory: files?.kind === 'directory' ? files.directory : undefined,
     configured,
   };
-  return (own: { agentUrl: string; agentSecret: string }) => instanceEnvironment({ ...facts, ...own });
+  return (own: AgentFacts) => instanceEnvironment({ ...facts, ...own });
 }

@@ -12,6 +12,7 @@ import type { IdempotencyLedger } from '../balancer/idempotency.ts';
 import { tableFile } from '../balancer/table-file.ts';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
+import { poolSizes } from '../database/pools.ts';
 import { type EngineHost, engineOptionsOf, idempotencyOf } from '../gateway/engine-options.ts';
 import { startGateway } from '../gateway/gateway.ts';
 import { type KeptSockets, receiveKeptSockets } from '../gateway/kept-sockets.ts';
@@ -58,7 +59,7 @@ async function carryTraffic(options: BalancerCommandOptions, kept: KeptSockets, 
   process.on('SIGHUP', () => undefined); // for the whole group: it is the keeper that acts on it
   signals.onStop(() => stop.abort());
   const url = await findDatabase(options);
-  const arbiter = openArbiter({ url, applicationName: 'holdfast balancer', max: 1 });
+  const arbiter = openArbiter({ url, applicationName: 'holdfast balancer', max: poolSizes.balancer });
   const folder = await ownFolder(join(resolve(options.state), 'balancer'));
   let keys: IdempotencyKeys | undefined;
   try {
@@ -190,7 +191,11 @@ interface IdempotencyKeys {
 function openKeys(configuration: Configuration, url: string, balancer: string): IdempotencyKeys | undefined {
   const settings = idempotencyOf(configuration);
   if (settings === undefined) return undefined;
-  const arbiter = openArbiter({ url, applicationName: 'holdfast balancer keys', max: 8 });
+  const arbiter = openArbiter({
+    url,
+    applicationName: 'holdfast balancer keys',
+    max: poolSizes.balancerKeys,
+  });
   const ledger = openIdempotencyLedger(arbiter.query, { ...settings, balancer });
   return { ledger, close: () => arbiter.close() };
 }

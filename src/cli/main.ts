@@ -4,6 +4,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { HoldfastError } from '../support/errors.ts';
 import { agentCommand } from './agent.ts';
 import { balancerCommand } from './balancer.ts';
+import { registerDoctorCommand } from './doctor.ts';
 import { registerEventCommands } from './events-registration.ts';
 import { initCommand } from './init.ts';
 import { failWith, version } from './output.ts';
@@ -113,6 +114,7 @@ program
   .action(statusCommand);
 
 registerEventCommands(program, () => [configOption(), databaseOption(), jsonOption()]);
+registerDoctorCommand(program, () => [configOption(), databaseOption(), jsonOption()]);
 
 const sessions = program.command('sessions').description("users' sessions");
 sessions

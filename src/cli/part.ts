@@ -7,6 +7,8 @@ import { pino } from 'pino';
 import type { Arbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
 import { migrate } from '../database/migrate.ts';
+import { stickyKeyOf } from '../members/cluster.ts';
+import { probeSecret } from '../protocol/probe.ts';
 import { type Configuration, configurationFromDocument, currentRevision } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
@@ -22,6 +24,8 @@ export interface InForce {
   readonly configuration: Configuration;
   readonly revision: number;
   readonly document: unknown;
+  /** What the doctor and the probes in the applications know each other by. */
+  readonly probeSecret: string;
 }
 
 /** Waits while the arbiter is away; undefined if stopped meanwhile. Rejects with REVISION_MISSING and all else. */
@@ -57,6 +61,7 @@ async function readConfiguration(arbiter: Arbiter, directory: string): Promise<I
     configuration: configurationFromDocument(revision.document, { directory }),
     revision: revision.number,
     document: revision.document,
+    probeSecret: probeSecret(await stickyKeyOf(arbiter.query)),
   };
 }
 

@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EventTotals } from '../events/administration.ts';
+import { durabilityOf, type ReplicationView } from '../members/durability.ts';
 import { table } from './output.ts';
-import {
-  durabilityOf,
-  isFine,
-  type ReplicationView,
-  type StatusInput,
-  statusJson,
-  statusText,
-} from './status-view.ts';
+import { isFine, type StatusInput, statusJson, statusText } from './status-view.ts';
 
 const member = {
   instance: 'shop-1',

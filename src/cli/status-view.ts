@@ -1,23 +1,12 @@
 /** `status` as data and as a picture: pure functions from what the arbiter says. */
 import type { EventTotals } from '../events/administration.ts';
 import type { ClusterView } from '../members/cluster.ts';
+import { type Durability, durabilityOf, type ReplicationView } from '../members/durability.ts';
 import type { InstanceState } from '../protocol/instance-state.ts';
 import { takeoverWorstCaseMs } from '../protocol/lease.ts';
 import { type BalancerRow, balancersText } from './balancers-view.ts';
 import { type TotalsJson, totalsJson, totalsLines } from './events-totals-view.ts';
 import { type Style, styled, table } from './output.ts';
-
-export interface ReplicationView {
-  /** The setting synchronous_standby_names. */
-  readonly synchronousNames: string;
-  readonly synchronousCommit: string;
-  /** All null where this role may not see more than that there is one. */
-  readonly receivers: readonly {
-    readonly name: string | null;
-    readonly state: string | null;
-    readonly syncState: string | null;
-  }[];
-}
 
 export interface StatusInput {
   readonly view: ClusterView;
@@ -30,51 +19,6 @@ export interface StatusInput {
   readonly expected: readonly string[];
   readonly replication: ReplicationView;
   readonly events: EventTotals | { readonly unreadable: string };
-}
-
-export interface Durability {
-  /** `stalled`: commits wait for a standby that is not there. `hidden`: this role may not see which it is. */
-  readonly kind: 'synchronous' | 'asynchronous' | 'none' | 'stalled' | 'hidden';
-  readonly standbys: readonly string[];
-  /** What follows from it, in words. */
-  readonly promise: string;
-}
-
-/** What the arbiter can promise of its commits, and so of claims and outcomes, when its host is lost. */
-export function durabilityOf({
-  synchronousNames,
-  synchronousCommit,
-  receivers,
-}: ReplicationView): Durability {
-  const hidden = receivers.some(({ state }) => state === null);
-  const namesOf = (sync: boolean) =>
-    receivers
-      .filter(({ syncState }) => (syncState === 'sync' || syncState === 'quorum') === sync)
-      .map(({ name }) => name ?? '?');
-  const waits = synchronousNames !== '' && !['off', 'local'].includes(synchronousCommit);
-  if (hidden) {
-    const configured = waits
-      ? `commits wait for standbys (synchronous_standby_names = ${synchronousNames}); `
-      : 'no commit waits for a standby (after a failover a run may happen twice), ';
-    const promise = `${configured}which standbys there are cannot be seen with this role: it needs pg_monitor`;
-    return { kind: 'hidden', standbys: [], promise };
-  }
-  const synchronous = waits ? namesOf(true) : [];
-  if (synchronous.length > 0) {
-    const promise = `synchronous standby ${synchronous.join(', ')}: what was claimed survives a failover`;
-    return { kind: 'synchronous', standbys: synchronous, promise };
-  }
-  if (waits) {
-    const promise = `no synchronous standby is connected (synchronous_standby_names = ${synchronousNames}): every commit waits for one`;
-    return { kind: 'stalled', standbys: namesOf(false), promise };
-  }
-  if (receivers.length > 0) {
-    const standbys = receivers.map(({ name }) => name ?? '?');
-    const because = synchronousNames === '' ? '' : ` (synchronous_commit is ${synchronousCommit})`;
-    const promise = `asynchronous standby only${because}: after a failover the last claims may be forgotten, so a run may happen twice`;
-    return { kind: 'asynchronous', standbys, promise };
-  }
-  return { kind: 'none', standbys: [], promise: 'no standby: if its disk is lost, so is the ledger' };
 }
 
 export function statusJson(input: StatusInput) {

@@ -3,19 +3,13 @@ import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { withoutPassword } from '../database/url.ts';
 import { eventTotals } from '../events/administration.ts';
 import { viewCluster } from '../members/cluster.ts';
+import { viewReplication } from '../members/durability.ts';
 import { sessionsPerInstance } from '../sessions/index.ts';
 import { configurationFromDocument, currentRevision } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
 import { printJson } from './output.ts';
-import {
-  isFine,
-  type ReplicationView,
-  type Status,
-  type StatusInput,
-  statusJson,
-  statusText,
-} from './status-view.ts';
+import { isFine, type Status, type StatusInput, statusJson, statusText } from './status-view.ts';
 
 const queryDeadlineMs = 3_000;
 
@@ -33,27 +27,9 @@ export async function readStatus(arbiter: Arbiter, url: string): Promise<Status>
     queryDeadlineMs,
     sessions: Object.fromEntries(await sessionsPerInstance(arbiter)),
     expected: configuration?.app.instances.map(({ name }) => name) ?? [],
-    replication: await readReplication(arbiter),
+    replication: await viewReplication(arbiter.query),
     events: await readEvents(arbiter),
   });
-}
-
-/**
- * Who receives what the arbiter commits. Without the rights of pg_monitor the rows are there and say nothing. A
- * subscriber of logical replication is no standby: nothing can fail over to it.
- */
-async function readReplication(arbiter: Arbiter): Promise<ReplicationView> {
-  const [row] = await arbiter.query<ReplicationView>(
-    `select current_setting('synchronous_standby_names') as "synchronousNames",
-       current_setting('synchronous_commit') as "synchronousCommit",
-       coalesce(jsonb_agg(jsonb_build_object('name', r.application_name, 'state', r.state, 'syncState', r.sync_state)
-         order by r.application_name) filter (where r.pid is not null), '[]') as receivers
-     from (values (1)) one
-     left join pg_stat_replication r on r.state is distinct from 'backup' and not exists (
-       select from pg_replication_slots s where s.active_pid = r.pid and s.slot_type = 'logical')`,
-  );
-  if (!row) throw new Error('what the server says of its standbys is one row');
-  return row;
 }
 
 /** The rest of the status is shown even where the ledger is older than this Holdfast, or too slow to answer. */

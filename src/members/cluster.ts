@@ -26,6 +26,12 @@ export async function claimCluster(query: Query, name: string, newStickyKey: str
   }
 }
 
+/** The key from which balancers make their cookies, and whatever else the parts of a cluster know each other by. */
+export async function stickyKeyOf(query: Query): Promise<string> {
+  const [row] = await query<{ key: string }>('select sticky_key as key from holdfast.cluster');
+  return row?.key ?? '';
+}
+
 interface MemberView {
   readonly instance: string;
   readonly state: InstanceState;

@@ -18,6 +18,8 @@ export interface MemberFacts {
   readonly healthPage: string | null;
   /** Why it is in its state, in words; null when there is nothing to say. */
   readonly reason: string | null;
+  /** The agent's version of Holdfast. Left out by versions that did not tell. */
+  readonly version?: string;
   /** Whether it must be fenced, should it be lost, before its events are run elsewhere. Left out: no. */
   readonly fence?: boolean;
 }

@@ -7,6 +7,7 @@
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
 import { migrate } from '../database/migrate.ts';
+import { poolSizes } from '../database/pools.ts';
 import { HoldfastError } from '../support/errors.ts';
 import { silentLog } from '../support/log.ts';
 import { isUnavailable } from './arbiter-watch.ts';
@@ -119,7 +120,7 @@ export function openSessions(options: SessionsOptions = {}): Sessions {
     typeof database === 'string'
       ? openArbiter({
           url: database,
-          max: 8,
+          max: poolSizes.sessions,
           applicationName: `holdfast sessions${instance ? ` ${instance}` : ''}`,
           connectTimeoutMs: 1_000,
         })

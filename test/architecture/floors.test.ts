@@ -27,6 +27,7 @@ const floors: Readonly<Record<string, number>> = {
   agent: 3,
   gateway: 3,
   console: 3,
+  doctor: 3,
   cli: 4,
 };
 

@@ -7,6 +7,7 @@
  */
 import { type Arbiter, openArbiter } from '../../database/arbiter.ts';
 import { systemClock } from '../../database/clock.ts';
+import { poolSizes } from '../../database/pools.ts';
 import { HoldfastError } from '../../support/errors.ts';
 import { silentLog } from '../../support/log.ts';
 import { agentClient } from './agent-client.ts';
@@ -48,7 +49,7 @@ export function openEvents(options: EventsOptions = {}): Events {
     if (typeof database !== 'string') return database;
     opened ??= openArbiter({
       url: database,
-      max: 8,
+      max: poolSizes.events,
       applicationName: `holdfast events${process.env.HOLDFAST_INSTANCE ? ` ${process.env.HOLDFAST_INSTANCE}` : ''}`,
       connectTimeoutMs: 1_000,
     });
