@@ -23,6 +23,7 @@ import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
 import { type AgentEvents, startEvents } from './events.ts';
 import { passFence } from './fence-pass.ts';
 import { keepInstance } from './instance.ts';
+import { InstanceLeadership } from './leadership.ts';
 import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
 import { keepRecord } from './record.ts';
@@ -79,6 +80,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     platform: options.platform,
     port: options.port,
     environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
+    leadership: { claim: () => leadership.claim(), release: () => leadership.release() },
     record,
     clock,
     log,
@@ -131,14 +133,17 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           events.resume();
         }
         events.renewed(result);
+        leadership.renewed(result);
       },
       expired: (why) => {
         events.expired(why);
+        leadership.expired();
         if (!intentions.stopping) log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`);
       },
     },
   });
 
+  const leadership = new InstanceLeadership({ query: arbiter.query, instance, lease, log });
   const gate = new Gate({ instanceDied: () => keeper.ended() });
   const events: AgentEvents = startEvents({
     arbiter,

@@ -47,7 +47,18 @@ program
   .command('init')
   .description('write a commented holdfast.yaml for the application in this folder')
   .argument('[folder]', 'the folder of the application', '.')
+  .option(
+    '--m2ee <files...>',
+    'make it from these m2ee.yaml files of a Mendix runtime, in the order in which m2ee reads them',
+  )
   .addOption(jsonOption())
+  .addHelpText(
+    'after',
+    `
+With --m2ee the files are merged as m2ee-tools merges them, the section \`mxruntime\` becomes \`app.settings\`, secrets
+become files in ./secrets, and everything that is not taken over, or that the files do in silence, is said. Where the
+folder has an m2ee.yaml, that is what \`init\` does.`,
+  )
   .action(initCommand);
 
 program

@@ -1,3 +1,5 @@
+import type { CheckResult } from './health-check.ts';
+
 /**
  * What is behind an agent, seen from the agent: something that can be started at an address, that ends sometime
  * with a reason, and that can be stopped. The `process` platform is a command, `external` a URL that somebody
@@ -27,6 +29,19 @@ export interface StartSpec {
    * then no instance that nobody has a record of. Not called by platforms without a process.
    */
   beforeRun?(pid: number): Promise<void>;
+  /** For platforms in which one instance has duties that the others have not. */
+  readonly leadership?: Leadership;
+}
+
+/** One instance of the cluster at a time is its leader. */
+export interface Leadership {
+  /**
+   * Asks to be the leader. The signal is aborted when that may be over: what only a leader may do must have ended
+   * soon after. Undefined: another one is, or nobody knows.
+   */
+  claim(): Promise<AbortSignal | undefined>;
+  /** Gives it back. Only when what a leader does has ended. */
+  release(): Promise<void>;
 }
 
 export interface OutputLine {
@@ -48,6 +63,8 @@ export interface RunningInstance {
   stop(options: { killAfterMs: number }): Promise<ExitReason>;
   /** Kills at once, without a word and without waiting. */
   kill(): void;
+  /** One look at its health, where the platform has a better one than a request to the configured path. */
+  check?(timeoutMs: number): Promise<CheckResult>;
 }
 
 export interface ExitReason {
@@ -55,4 +72,6 @@ export interface ExitReason {
   readonly signal: string | null;
   /** Completes a sentence that begins with `the instance`: `exited with code 1`. */
   readonly description: string;
+  /** Set where the next start would end in the same way: what somebody must do first. */
+  readonly remedy?: string;
 }

@@ -87,7 +87,7 @@ export type LogLevel = (typeof logLevels)[number];
 type Settings = Readonly<Record<string, unknown>>;
 
 /** What each action takes; those that are not here take nothing. */
-export interface ActionParams {
+interface ActionParams {
   readonly echo: { readonly echo: 'ping' };
   /** Whatever the kind of subscriber needs beyond these: `filename`, `max_size`, or `host` and `port`. */
   readonly create_log_subscriber: Settings & { readonly type: string; readonly name: string };

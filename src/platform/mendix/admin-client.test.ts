@@ -56,7 +56,10 @@ test('an action that does not exist yet means that the runtime is not fully runn
 });
 
 test('health can be asked only of a runtime that runs', async () => {
-  assert.match(await wordsOf(runtime.client.call('check_health')), /does not run, so its health cannot be asked/);
+  assert.match(
+    await wordsOf(runtime.client.call('check_health')),
+    /does not run, so its health cannot be asked/,
+  );
 });
 
 test('a wrong admin password is said to be one', async () => {
@@ -77,7 +80,10 @@ test('a setting that the runtime does not accept is named', async () => {
 test('two log subscribers of one name are refused', async () => {
   const subscriber = { type: 'syslog', name: 'Twice', autosubscribe: 'INFO' };
   await runtime.client.call('create_log_subscriber', subscriber);
-  assert.match(await wordsOf(runtime.client.call('create_log_subscriber', subscriber)), /of this name already/);
+  assert.match(
+    await wordsOf(runtime.client.call('create_log_subscriber', subscriber)),
+    /of this name already/,
+  );
 });
 
 test('an admin port on which a web page answers is no runtime', async (t) => {
@@ -96,7 +102,10 @@ test('an admin port that answers with another status is no runtime', async (t) =
     t,
     answering((_request, response) => response.writeHead(404).end('no such page')),
   );
-  assert.match(await wordsOf(client.call('echo', { echo: 'ping' })), /something else: 404 Not Found: no such page/);
+  assert.match(
+    await wordsOf(client.call('echo', { echo: 'ping' })),
+    /something else: 404 Not Found: no such page/,
+  );
 });
 
 test('an answer in another form than the documented one is not believed', async (t) => {
@@ -104,7 +113,10 @@ test('an answer in another form than the documented one is not believed', async 
     t,
     answering((_request, response) => response.end('{"result":0,"feedback":{"status":7}}')),
   );
-  assert.match(await wordsOf(client.call('runtime_status')), /in a form that is not the documented one \(status: /);
+  assert.match(
+    await wordsOf(client.call('runtime_status')),
+    /in a form that is not the documented one \(status: /,
+  );
 });
 
 test('something that does not speak HTTP is no runtime', async (t) => {
@@ -120,7 +132,10 @@ test('an admin port that never answers is not waited for longer than asked', asy
     t,
     answering(() => undefined),
   );
-  assert.match(await wordsOf(client.call('runtime_status', undefined, { timeoutMs: 50 })), /not answered within 50 ms/);
+  assert.match(
+    await wordsOf(client.call('runtime_status', undefined, { timeoutMs: 50 })),
+    /not answered within 50 ms/,
+  );
 });
 
 test('an admin port where nobody listens says so', async () => {

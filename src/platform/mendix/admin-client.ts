@@ -19,6 +19,17 @@ interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Nobody answers, or somebody who is not a runtime. */
+export class AdminUnreachable extends HoldfastError {
+  /** True: nothing was heard, which may change; false: what was heard is no runtime. */
+  readonly isSilent: boolean;
+
+  constructor(message: string, options: { readonly remedy: string; readonly isSilent: boolean }) {
+    super('RUNTIME_UNREACHABLE', message, options);
+    this.isSilent = options.isSilent;
+  }
+}
+
 /** Params only where the action takes some. */
 type CallArguments<Action extends AdminAction> =
   ParamsOf<Action> extends undefined
@@ -34,7 +45,7 @@ export class AdminClient {
     this.#address = address;
   }
 
-  /** Rejects with RUNTIME_UNREACHABLE, or with an AdminRefusal when the answer is not 0. */
+  /** Rejects with AdminUnreachable, or with an AdminRefusal when the answer is not 0. */
   async call<Action extends AdminAction>(
     action: Action,
     ...[params, options = {}]: CallArguments<Action>
@@ -96,8 +107,8 @@ export class AdminClient {
     const { host, port, password } = this.#address;
     return new Promise((resolve, reject) => {
       let isAnswered = false;
-      const fail = (what: string): void => {
-        reject(this.#unreachable(what, 'See whether the runtime lives and what its log says.'));
+      const fail = (what: string, isSilent = true): void => {
+        reject(this.#unreachable(what, 'See whether the runtime lives and what its log says.', isSilent));
         sent.destroy();
       };
       const sent = request({
@@ -120,7 +131,7 @@ export class AdminClient {
         signal?.removeEventListener('abort', abort);
         if (!isAnswered) fail('closed the connection without an answer');
       });
-      sent.on('error', (error) => fail(connectionReason(error)));
+      sent.on('error', (error) => fail(connectionReason(error), !isForeign(error)));
       sent.once('response', (response) => {
         isAnswered = true;
         readBody(response).then(
@@ -133,9 +144,9 @@ export class AdminClient {
     });
   }
 
-  #unreachable(what: string, remedy: string): HoldfastError {
+  #unreachable(what: string, remedy: string, isSilent = false): AdminUnreachable {
     const { host, port } = this.#address;
-    return new HoldfastError('RUNTIME_UNREACHABLE', `The admin port ${host}:${port} ${what}.`, { remedy });
+    return new AdminUnreachable(`The admin port ${host}:${port} ${what}.`, { remedy, isSilent });
   }
 }
 
@@ -176,9 +187,11 @@ function connectionReason(error: Error): string {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if (code === 'ECONNREFUSED') return 'refuses connections: the runtime does not run, or listens elsewhere';
   if (code === 'ECONNRESET') return 'closed the connection without an answer';
-  if (code.startsWith('HPE_')) return `is answered by something that does not speak HTTP (${code})`;
+  if (isForeign(error)) return `is answered by something that does not speak HTTP (${code})`;
   return `cannot be asked: ${error.message}`;
 }
+
+const isForeign = (error: Error): boolean => ((error as NodeJS.ErrnoException).code ?? '').startsWith('HPE_');
 
 /** Answers go into logs and onto terminals. */
 const oneLine = (text: string): string =>

@@ -5,7 +5,10 @@ import { stringify } from 'yaml';
 import { type M2eeMap, type M2eeReading, readM2ee } from './m2ee-yaml.ts';
 
 /** The texts as files a, b, c; those of `included` are there to be included. */
-function read(texts: readonly string[], included: Readonly<Record<string, string>> = {}): Promise<M2eeReading> {
+function read(
+  texts: readonly string[],
+  included: Readonly<Record<string, string>> = {},
+): Promise<M2eeReading> {
   return readM2ee(
     texts.map((text, index) => ({ path: String.fromCharCode(97 + index), text })),
     async (path) => ({ path, text: included[path] }),
@@ -32,10 +35,30 @@ test('null replaces a value, and a map may come over null', async () => {
 });
 
 for (const [what, first, second, why] of [
-  ['a map over a text', 'mxruntime: {A: x}', 'mxruntime: {A: {x: 1}}', /A is a single value, and a map is put over it/],
-  ['a list over a text', 'mxruntime: {A: x}', 'mxruntime: {A: [x]}', /A is a single value, and a list is put over it/],
-  ['a list over null', 'mxruntime: {A: null}', 'mxruntime: {A: [x]}', /A is nothing, and a list is put over it/],
-  ['a map over a list', 'logging: [1]', 'logging: {a: 1}', /logging is a list of 1, and a map is put over it/],
+  [
+    'a map over a text',
+    'mxruntime: {A: x}',
+    'mxruntime: {A: {x: 1}}',
+    /A is a single value, and a map is put over it/,
+  ],
+  [
+    'a list over a text',
+    'mxruntime: {A: x}',
+    'mxruntime: {A: [x]}',
+    /A is a single value, and a list is put over it/,
+  ],
+  [
+    'a list over null',
+    'mxruntime: {A: null}',
+    'mxruntime: {A: [x]}',
+    /A is nothing, and a list is put over it/,
+  ],
+  [
+    'a map over a list',
+    'logging: [1]',
+    'logging: {a: 1}',
+    /logging is a list of 1, and a map is put over it/,
+  ],
 ] as const) {
   test(`${what} drops the whole file, which is reported`, async () => {
     const reading = await read([first, `${second}\nm2ee: {app_name: lost}`, 'm2ee: {app_base: /kept}']);
@@ -48,7 +71,10 @@ for (const [what, first, second, why] of [
 }
 
 test('a single value over a map loses the map, which is reported', async () => {
-  const reading = await read(['mxruntime: {MicroflowConstants: {A: 1, B: 2}}', 'mxruntime: {MicroflowConstants: }']);
+  const reading = await read([
+    'mxruntime: {MicroflowConstants: {A: 1, B: 2}}',
+    'mxruntime: {MicroflowConstants: }',
+  ]);
   assert.deepEqual(reading.merged, { mxruntime: { MicroflowConstants: null } });
   assert.deepEqual(trapsOf(reading), [
     'b: mxruntime.MicroflowConstants was a map with 2 keys, and nothing replaces all of it',
@@ -72,7 +98,9 @@ test('an include that is no list, and a file that is not there, are reported', a
 });
 
 test('what the older YAML means is what counts, and is reported where it may surprise', async () => {
-  const reading = await read(['mxruntime: {A: yes, B: 010, C: 12:30, D: "yes", E: 2024-01-31, F: true}']);
+  const reading = await read([
+    'mxruntime: {A: yes, B: 010, C: 12:30, D: "yes", E: 2024-01-31, F: true, G: y, H: 1e3, I: 1.5e+3}',
+  ]);
   assert.deepEqual(reading.merged.mxruntime, {
     A: true,
     B: 8,
@@ -80,10 +108,13 @@ test('what the older YAML means is what counts, and is reported where it may sur
     D: 'yes',
     E: '2024-01-31T00:00:00.000Z',
     F: true,
+    G: 'y',
+    H: '1e3',
+    I: 1500,
   });
   assert.deepEqual(
     trapsOf(reading).map((trap) => /^a: mxruntime\.(\w) is read as/.exec(trap)?.[1]),
-    ['A', 'B', 'C', 'E'],
+    ['A', 'B', 'C', 'E', 'H'],
   );
 });
 

@@ -6,7 +6,17 @@
  * dropped whole; `yes` is true and `010` is eight, because the language is YAML 1.1; a key that stands twice counts
  * once. The result is the same here, and each such place is reported as a trap.
  */
-import { isMap, isScalar, parseDocument, visit } from 'yaml';
+import {
+  type DocumentOptions,
+  isMap,
+  isScalar,
+  type ParseOptions,
+  parseDocument,
+  type ScalarTag,
+  type SchemaOptions,
+  type Tags,
+  visit,
+} from 'yaml';
 
 export type M2eeValue = null | boolean | number | string | M2eeValue[] | { [key: string]: M2eeValue };
 export type M2eeMap = { [key: string]: M2eeValue };
@@ -28,6 +38,22 @@ export interface M2eeReading {
 }
 
 const maxBytes = 1_048_576;
+
+/** The dialect of m2ee-tools' parser: YAML 1.1, in which a lone `y` or `n` is a text, and so is a number such as `1e3`. */
+const olderYaml: ParseOptions & DocumentOptions & SchemaOptions = {
+  version: '1.1',
+  uniqueKeys: false,
+  merge: true,
+  customTags: (tags: Tags) => tags.map((tag) => (typeof tag === 'object' ? narrowed(tag as ScalarTag) : tag)),
+};
+
+function narrowed(tag: ScalarTag): ScalarTag {
+  const { test } = tag;
+  if (!test || !['tag:yaml.org,2002:bool', 'tag:yaml.org,2002:float'].includes(tag.tag)) return tag;
+  const isBool = tag.tag.endsWith('bool');
+  const leftOut = isBool ? '(?![yYnN]$)' : '(?![-+]?[0-9][0-9_]*[eE])(?![^eE]*[eE][0-9])';
+  return { ...tag, test: new RegExp(`^${leftOut}${test.source.replace(/^\^/, '')}`) };
+}
 
 /** `include` reads a file that another one names. */
 export async function readM2ee(
@@ -83,14 +109,21 @@ function mergeMaps(base: M2eeMap, addition: M2eeMap, at: string, trap: (text: st
   const result: M2eeMap = { ...base };
   for (const [key, value] of Object.entries(addition)) {
     const before = base[key];
-    result[key] = before === undefined ? value : mergeValue(before, value, at === '' ? key : `${at}.${key}`, trap);
+    result[key] =
+      before === undefined ? value : mergeValue(before, value, at === '' ? key : `${at}.${key}`, trap);
   }
   return result;
 }
 
-function mergeValue(before: M2eeValue, value: M2eeValue, at: string, trap: (text: string) => void): M2eeValue {
+function mergeValue(
+  before: M2eeValue,
+  value: M2eeValue,
+  at: string,
+  trap: (text: string) => void,
+): M2eeValue {
   if (Array.isArray(value)) {
-    if (!Array.isArray(before)) throw new Unmergeable(`${at} is ${kindOf(before)}, and a list is put over it`);
+    if (!Array.isArray(before))
+      throw new Unmergeable(`${at} is ${kindOf(before)}, and a list is put over it`);
     return [...before, ...value];
   }
   if (isM2eeMap(value)) {
@@ -119,7 +152,7 @@ function parse(text: string): { value: M2eeMap | null; surprises: string[] } | s
   let value: unknown;
   let plain: unknown;
   try {
-    const document = parseDocument(text, { version: '1.1', uniqueKeys: false, prettyErrors: false, merge: true });
+    const document = parseDocument(text, { ...olderYaml, prettyErrors: false });
     const [problem] = document.errors;
     if (problem) return problem.message.replaceAll(/\s+/g, ' ');
     visit(document, {
@@ -132,7 +165,9 @@ function parse(text: string): { value: M2eeMap | null; surprises: string[] } | s
     if (document.contents !== null && !isMap(document.contents) && document.toJS() !== null)
       return 'it holds no map of sections';
     value = document.toJS({ maxAliasCount: 100 });
-    plain = parseDocument(text, { uniqueKeys: false, prettyErrors: false, merge: true }).toJS({ maxAliasCount: 100 });
+    plain = parseDocument(text, { uniqueKeys: false, prettyErrors: false, merge: true }).toJS({
+      maxAliasCount: 100,
+    });
   } catch (error) {
     return `it cannot be read as YAML: ${error instanceof Error ? error.message : String(error)}`;
   }
@@ -147,10 +182,12 @@ function olderMeanings(old: unknown, plain: unknown, at: string): string[] {
   if (isM2eeMap(old) && isM2eeMap(plain) && !((old as unknown) instanceof Date)) {
     return Object.entries(old).flatMap(([key, value]) => {
       const path = at === '' ? key : `${at}.${key}`;
-      return key in plain ? olderMeanings(value, plain[key], path) : [`the key ${path} is written in another way`];
+      return key in plain
+        ? olderMeanings(value, plain[key], path)
+        : [`the key ${path} is written in another way`];
     });
   }
-  if (old === plain || (old !== old && plain !== plain)) return [];
+  if (Object.is(old, plain)) return [];
   const shown = old instanceof Date ? 'a date' : JSON.stringify(old);
   return [`${at} is read as ${shown}: put it between quotes if another value is meant`];
 }

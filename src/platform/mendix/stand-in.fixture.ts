@@ -21,7 +21,10 @@ export interface RunningStandIn {
   dispose(): Promise<void>;
 }
 
-export async function startStandIn(model: Partial<Model> = {}, behaviour: Behaviour = {}): Promise<RunningStandIn> {
+export async function startStandIn(
+  model: Partial<Model> = {},
+  behaviour: Behaviour = {},
+): Promise<RunningStandIn> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-mendix-'));
   const installation = await installStandIn(folder, model, behaviour);
   const [adminPort, runtimePort] = [await findFreePort(), await findFreePort()];

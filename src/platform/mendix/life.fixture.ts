@@ -1,0 +1,142 @@
+/** Lives of the `mendix` platform for tests: the stand-in, a real PostgreSQL, and leaders without a cluster. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { silentLog } from '../../support/log.ts';
+import { installStandIn, type StandInInstallation } from '../../testing/mendix-runtime/install.ts';
+import type { Behaviour, Model } from '../../testing/mendix-runtime/model.ts';
+import { findFreePort } from '../free-port.ts';
+import type { CheckResult } from '../health-check.ts';
+import type { Leadership, OutputLine, RunningInstance } from '../platform.ts';
+import { type MendixPlatformOptions, mendixPlatform } from './mendix.ts';
+
+/** Several leaderships of which one is held at a time, as the arbiter would have it. */
+export function leaderships(): { one(): Leadership & { lose(): void }; readonly granted: number } {
+  let holder: object | undefined;
+  let granted = 0;
+  return {
+    get granted() {
+      return granted;
+    },
+    one() {
+      const self = {};
+      let end = new AbortController();
+      return {
+        async claim() {
+          if (holder !== undefined && holder !== self) return undefined;
+          if (holder === undefined) granted++;
+          holder = self;
+          return end.signal;
+        },
+        async release() {
+          if (holder === self) holder = undefined;
+          end = new AbortController();
+        },
+        lose() {
+          end.abort();
+        },
+      };
+    },
+  };
+}
+
+export interface Life {
+  readonly installation: StandInInstallation;
+  readonly instance: RunningInstance;
+  readonly lines: OutputLine[];
+  readonly said: string[];
+  check(timeoutMs?: number): Promise<CheckResult>;
+  /** Asks again until it is healthy, or the limit. */
+  untilHealthy(): Promise<void>;
+}
+
+export interface LifeOptions {
+  readonly databaseUrl: string;
+  readonly model?: Partial<Model>;
+  readonly behaviour?: Behaviour;
+  readonly platform?: Partial<MendixPlatformOptions>;
+  readonly leadership?: Leadership;
+  readonly port?: number;
+}
+
+export class Lives {
+  readonly #instances: RunningInstance[] = [];
+  readonly #folders: string[] = [];
+
+  async start(options: LifeOptions): Promise<Life> {
+    const folder = await mkdtemp(join(tmpdir(), 'holdfast-mendix-'));
+    this.#folders.push(folder);
+    const installation = await installStandIn(folder, options.model, options.behaviour);
+    return this.startIn(folder, installation, options);
+  }
+
+  async startIn(folder: string, installation: StandInInstallation, options: LifeOptions): Promise<Life> {
+    const said: string[] = [];
+    const say = (_fields: object, message: string): void => void said.push(message);
+    const lines: OutputLine[] = [];
+    const platform = mendixPlatform({
+      appBase: installation.appBase,
+      runtimes: [],
+      java: installation.java,
+      javaOptions: [],
+      keepEnvironment: false,
+      adminPort: undefined,
+      adminPassword: undefined,
+      listenAddresses: '127.0.0.1',
+      jetty: {},
+      mimeTypes: {},
+      logging: [],
+      sick: 'eject',
+      adminFile: join(folder, 'state', 'admin.json'),
+      settings: databaseSettings(options.databaseUrl),
+      appUrl: undefined,
+      files: undefined,
+      instances: 1,
+      scheduledEvents: undefined,
+      log: { ...silentLog, info: say, warn: say, error: say },
+      ...options.platform,
+    });
+    const instance = await platform.start({
+      address: { host: '127.0.0.1', port: options.port ?? (await findFreePort()) },
+      environment: {},
+      onOutput: (line) => void lines.push(line),
+      ...(options.leadership ? { leadership: options.leadership } : {}),
+    });
+    this.#instances.push(instance);
+    const check = (timeoutMs = 5_000): Promise<CheckResult> =>
+      instance.check?.(timeoutMs) ?? Promise.resolve({ ok: false, reason: 'no check' });
+    return {
+      installation,
+      instance,
+      lines,
+      said,
+      check,
+      async untilHealthy() {
+        const deadlineMs = performance.now() + 60_000;
+        for (let result = await check(); !result.ok; result = await check()) {
+          if (performance.now() > deadlineMs)
+            throw new Error(`not healthy: ${result.reason}; ${said.join('; ')}`);
+          await sleep(50);
+        }
+      },
+    };
+  }
+
+  async dispose(): Promise<void> {
+    for (const instance of this.#instances) instance.kill();
+    await Promise.all(this.#instances.map(({ exited }) => exited));
+    await Promise.all(this.#folders.map((folder) => rm(folder, { recursive: true, force: true })));
+  }
+}
+
+export function databaseSettings(url: string): Record<string, unknown> {
+  const { host, username, password, pathname } = new URL(url);
+  return {
+    DatabaseType: 'PostgreSQL',
+    DatabaseHost: host,
+    DatabaseName: pathname.slice(1),
+    DatabaseUserName: username,
+    ...(password === '' ? {} : { DatabasePassword: decodeURIComponent(password) }),
+  };
+}

@@ -1,0 +1,315 @@
+import assert from 'node:assert/strict';
+import { readFile, stat } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { openArbiter } from '../../database/arbiter.ts';
+import { startTestPostgres, type TestPostgres } from '../../testing/postgres.ts';
+import { until } from '../fixtures/until.ts';
+import { findFreePort } from '../free-port.ts';
+import { databaseSettings, Lives, leaderships } from './life.fixture.ts';
+
+let postgres: TestPostgres;
+const lives = new Lives();
+before(async () => {
+  postgres = await startTestPostgres();
+});
+after(async () => {
+  await lives.dispose();
+  await postgres.stop();
+});
+
+test('a runtime is started, configured and healthy, and leaves nothing of its password behind when it stops', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  await life.untilHealthy();
+  const adminFile = join(life.installation.appBase, '..', 'state', 'admin.json');
+  assert.equal((await stat(adminFile)).mode & 0o077, 0);
+  const admin = JSON.parse(await readFile(adminFile, 'utf8')) as { password: string };
+  assert.ok(admin.password.length >= 32);
+  const commandLine = await readFile(`/proc/${life.instance.pid}/cmdline`, 'utf8').catch(() => '');
+  assert.ok(!commandLine.includes(admin.password));
+  assert.ok(!JSON.stringify([life.lines, life.said]).includes(admin.password));
+
+  const exit = await life.instance.stop({ killAfterMs: 30_000 });
+  assert.equal(exit.code, 0);
+  await assert.rejects(stat(adminFile), { code: 'ENOENT' });
+});
+
+test('its log comes as structured lines', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  await life.untilHealthy();
+  const started = () => life.lines.find(({ fields }) => /successfully started/.test(String(fields?.message)));
+  await until(() => started() !== undefined);
+  assert.deepEqual([started()?.fields?.node, started()?.fields?.level], ['Core', 'INFO']);
+});
+
+for (const [version, how] of [
+  ['6.10.12', 'by the framework that reads a written file'],
+  ['7.4.0', 'by the launcher, with a log that is only printed'],
+  ['7.23.0', 'by the launcher'],
+  ['10.0.0', 'by the launcher'],
+] as const) {
+  test(`a runtime of version ${version} is started ${how}`, async () => {
+    const databaseUrl = await postgres.createDatabase();
+    const model = { RuntimeVersion: version };
+    const life = await lives.start({ databaseUrl, model, leadership: leaderships().one() });
+    await life.untilHealthy();
+    await life.instance.stop({ killAfterMs: 30_000 });
+  });
+}
+
+test('three runtimes find the database empty at once, and later out of sync: DDL ran exactly once each time', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const leaders = leaderships();
+  const behaviour = {
+    ddl: ['create table orders (id int)', 'insert into orders values (1)'],
+    ddlPauseMs: 100,
+  };
+  const start = (model: object, more: object) =>
+    Promise.all(
+      [1, 2, 3].map(() =>
+        lives.start({ databaseUrl, model, behaviour: { ...behaviour, ...more }, leadership: leaders.one() }),
+      ),
+    );
+  const database = openArbiter({ url: databaseUrl });
+  const executions = async () =>
+    database.query<{ pid: number; times: number }>(
+      `select pid, count(*)::int as times from "mendixsystem$ddl" where command like '%orders%' group by pid`,
+    );
+  const first = await start({ ModelVersion: '1' }, {});
+  await Promise.all(first.map((life) => life.untilHealthy()));
+  assert.deepEqual(
+    (await executions()).map(({ times }) => times),
+    [2],
+  );
+  await Promise.all(first.map(({ instance }) => instance.stop({ killAfterMs: 30_000 })));
+
+  const next = await start({ ModelVersion: '2' }, { ddl: ['alter table orders add column paid boolean'] });
+  await Promise.all(next.map((life) => life.untilHealthy()));
+  assert.deepEqual((await executions()).map(({ times }) => times).sort(), [1, 2]);
+  assert.equal(
+    next.flatMap(({ said }) => said).filter((line) => /changing it with 2 commands/.test(line)).length,
+    1,
+  );
+  await database.close();
+});
+
+test('the leader is lost while it changes the database: it stops at once, and another one finishes', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const leaders = leaderships();
+  const [one, other] = [leaders.one(), leaders.one()];
+  const slow = await lives.start({
+    databaseUrl,
+    behaviour: { ddl: ['create table slow (id int)'], ddlPauseMs: 60_000 },
+    leadership: one,
+  });
+  await until(() => slow.said.some((line) => /is empty: changing it/.test(line)), 60_000);
+  const waiting = await lives.start({ databaseUrl, leadership: other });
+  one.lose();
+  assert.match((await slow.instance.exited).description, /may not be the leader any more/);
+  await waiting.untilHealthy();
+});
+
+const refusals: readonly [result: 5 | 10 | 11 | 12 | 13, says: RegExp, remedy: RegExp | undefined][] = [
+  [5, /An administrator of the application has the password 1: MxAdmin/, /another password/],
+  [10, /The licence is not valid/, /License\.LicenseId/],
+  [11, /security level .* is not set to production/, /Set it in the model/],
+  [12, /after-startup microflow .* failed .*The microflow returned false/, undefined],
+  [13, /does not allow mobile use/, /Get a licence/],
+];
+for (const [startResult, says, remedy] of refusals) {
+  test(`start result ${startResult} ends the runtime with words that a person can act on`, async () => {
+    const databaseUrl = await postgres.createDatabase();
+    const life = await lives.start({
+      databaseUrl,
+      behaviour: { startResult },
+      leadership: leaderships().one(),
+    });
+    const exit = await life.instance.exited;
+    assert.match(exit.description, says);
+    assert.match(exit.description, new RegExp(`start answered ${startResult}`));
+    if (remedy) assert.match(exit.remedy ?? '', remedy);
+    else assert.equal(exit.remedy, undefined, 'it may pass, so it is tried again');
+  });
+}
+
+test('start result 4: the constant without a value is named', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const model = { Constants: [{ Name: 'Shop.ApiUrl' }] };
+  const life = await lives.start({ databaseUrl, model, leadership: leaderships().one() });
+  const exit = await life.instance.exited;
+  assert.match(exit.description, /Constant 'Shop\.ApiUrl' has no value/);
+  assert.match(exit.remedy ?? '', /app\.settings\.MicroflowConstants/);
+});
+
+for (const [result, key, says] of [
+  [7, 'DTAPMode', /The setting DTAPMode is missing/],
+  [8, 'BasePath', /The setting BasePath is missing/],
+  [9, 'RuntimePath', /The setting RuntimePath is missing/],
+] as const) {
+  test(`start result ${result}: the missing ${key} is named`, async () => {
+    const databaseUrl = await postgres.createDatabase();
+    const settings = { ...databaseSettings(databaseUrl), [key]: '' };
+    const life = await lives.start({ databaseUrl, platform: { settings }, leadership: leaderships().one() });
+    const exit = await life.instance.exited;
+    assert.match(exit.description, says);
+    assert.ok(exit.remedy);
+  });
+}
+
+test('start results 2 and 3 without a cluster around: the database is left alone and the runtime says why it ended', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({ databaseUrl });
+  assert.match((await life.instance.exited).description, /has no structure of a Mendix application yet/);
+});
+
+for (const [code, says, needsPerson] of [
+  [0, /exited with code 0 \(the runtime ended by itself\)/, false],
+  [1, /only its log tells/, false],
+  [2, /its admin port \d+ is in use/, false],
+  [3, /its port \d+ is in use/, false],
+  [4, /this Java is not one that Mendix 9\.6\.0 runs on/, true],
+] as const) {
+  test(`JVM exit code ${code} is explained`, async () => {
+    const life = await lives.start({ databaseUrl: postgres.url, behaviour: { exitAtOnce: code } });
+    const exit = await life.instance.exited;
+    assert.match(exit.description, says);
+    assert.equal(exit.remedy !== undefined, needsPerson);
+  });
+}
+
+test('a Java that is not there is said to be that', async () => {
+  const life = await lives.start({ databaseUrl: postgres.url, platform: { java: ['/no/such/java'] } });
+  const exit = await life.instance.exited;
+  assert.match(exit.description, /exited with code 127 \(Java was not found\)/);
+  assert.match(exit.remedy ?? '', /app\.mendix\.java/);
+});
+
+test('an admin port that somebody else has makes the runtime end, and says so', async (t) => {
+  const taken = createServer(
+    (socket) => void socket.on('error', () => undefined).end('HTTP/1.1 200 OK\r\n\r\nhello'),
+  );
+  const adminPort = await findFreePort();
+  await new Promise<void>((done) => taken.listen(adminPort, '127.0.0.1', done));
+  t.after(() => void taken.close());
+  const life = await lives.start({ databaseUrl: postgres.url, platform: { adminPort } });
+  const exit = await life.instance.exited;
+  assert.match(exit.description, /is answered by something else: hello|its admin port \d+ is in use/);
+});
+
+test('a port for users that somebody else has makes the runtime end, and says so', async (t) => {
+  const taken = createServer();
+  const port = await findFreePort();
+  await new Promise<void>((done) => taken.listen(port, '127.0.0.1', done));
+  t.after(() => void taken.close());
+  const life = await lives.start({ databaseUrl: postgres.url, port });
+  const exit = await life.instance.exited;
+  assert.deepEqual([exit.code, exit.description], [3, `exited with code 3 (its port ${port} is in use)`]);
+});
+
+test('an admin port on which another runtime answers: its refusal of the password is what is said', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const adminPort = await findFreePort();
+  const first = await lives.start({ databaseUrl, platform: { adminPort }, leadership: leaderships().one() });
+  await first.untilHealthy();
+  const second = await lives.start({ databaseUrl, platform: { adminPort } });
+  const exit = await second.instance.exited;
+  assert.match(exit.description, /refused the admin password|its admin port \d+ is in use/);
+  assert.equal((await first.check()).ok, true);
+});
+
+test('health is what the runtime says, not that it answers', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  await life.untilHealthy();
+  const { behave } = life.installation;
+  await behave({ health: 'healthy' });
+  assert.equal((await life.check()).ok, true);
+  await behave({ health: { sick: 'the payment service is away' } });
+  assert.deepEqual(await life.check(), {
+    ok: false,
+    reason: 'the application is sick: the payment service is away',
+    restartHelps: false,
+  });
+  await behave({ health: 'hangs' });
+  const first = await life.check(500);
+  assert.ok(
+    !first.ok && /the health microflow has not ended within \d+ ms/.test(first.reason),
+    JSON.stringify(first),
+  );
+  assert.equal('restartHelps' in first, false);
+});
+
+test('a sick application stays in service where the configuration says so, with a warning', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({
+    databaseUrl,
+    platform: { sick: 'warn' },
+    leadership: leaderships().one(),
+  });
+  await life.untilHealthy();
+  await life.installation.behave({ health: { sick: 'disk almost full' } });
+  assert.equal((await life.check()).ok, true);
+  await life.check();
+  assert.deepEqual(
+    life.said.filter((line) => /sick/.test(line)),
+    ['the application is sick: disk almost full; it stays in service'],
+  );
+});
+
+test('a frozen runtime is found by its silence', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  await life.untilHealthy();
+  process.kill(-(life.instance.pid ?? 0), 'SIGSTOP');
+  const result = await life.check(300);
+  assert.ok(!result.ok && /has not answered within \d+ ms/.test(result.reason), JSON.stringify(result));
+});
+
+test('a runtime that obeys neither shutdown nor SIGTERM is killed at the limit', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({
+    databaseUrl,
+    behaviour: { staysAlive: true },
+    leadership: leaderships().one(),
+  });
+  await life.untilHealthy();
+  const startMs = performance.now();
+  const exit = await life.instance.stop({ killAfterMs: 1_000 });
+  assert.equal(exit.signal, 'SIGKILL');
+  assert.ok(performance.now() - startMs >= 900);
+});
+
+test('a leader that runs scheduled events is ended when it may not be the leader any more, another one is not', async () => {
+  const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
+  const leaders = leaderships();
+  const [one, other] = [leaders.one(), leaders.one()];
+  const start = async (leadership: typeof one, scheduledEvents: 'designated' | 'post') =>
+    lives.start({
+      databaseUrl: await postgres.createDatabase(),
+      model,
+      leadership,
+      platform: { scheduledEvents },
+    });
+  const designated = await start(one, 'designated');
+  await designated.untilHealthy();
+  one.lose();
+  assert.match((await designated.instance.exited).description, /it may not be the leader any more/);
+  const posting = await start(other, 'post');
+  await posting.untilHealthy();
+  other.lose();
+  assert.equal((await posting.check()).ok, true);
+});
+
+test('an application that is not deployed, or whose runtime is not installed, is an error that names the place', async () => {
+  const life = await lives.start({ databaseUrl: postgres.url, behaviour: { exitAtOnce: 1 } });
+  await life.instance.exited;
+  const { installation } = life;
+  await installation.deploy({ RuntimeVersion: '9.7.0' });
+  await assert.rejects(lives.startIn(installation.appBase, installation, { databaseUrl: postgres.url }), {
+    code: 'RUNTIME_MISSING',
+    message: /needs Mendix runtime 9\.7\.0, which is in none of .*\/app\/runtimes/,
+  });
+});
