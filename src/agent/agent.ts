@@ -28,6 +28,7 @@ import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
 import { keepRecord } from './record.ts';
 import { verdictOf } from './state-of-agent.ts';
+import { succeedLeader } from './succession.ts';
 
 export interface AgentOptions {
   readonly arbiter: Arbiter;
@@ -63,7 +64,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const agentSecret = randomBytes(24).toString('base64url');
   const cutDrain = new AbortController();
   const stopAsked = Promise.withResolvers<void>();
-  const intentions = { stopping: false, maintenance: [] as readonly string[], drained: false };
+  const intentions = {
+    stopping: false,
+    maintenance: [] as readonly string[],
+    drained: false,
+    restarting: false,
+  };
 
   const agent = processIdentity(process.pid);
   if (!agent) throw new Error('the agent cannot see its own process');
@@ -80,7 +86,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     platform: options.platform,
     port: options.port,
     environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
-    leadership: { claim: () => leadership.claim(), release: () => leadership.release() },
+    leadership: { claim: () => leadership.claim(), release: (how) => leadership.release(how) },
     record,
     clock,
     log,
@@ -186,7 +192,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const end = new AbortController();
     const membership = lease.run();
     const ended = membership.then(() => 'ended' as const);
-    const background = drainForMaintenance(intentions, draining, end.signal);
+    const background = Promise.all([
+      drainForMaintenance(intentions, draining, end.signal),
+      succeedLeader({ ...draining, leadership, keeper, intentions }, end.signal),
+    ]);
     let running: Promise<void> = Promise.resolve();
     try {
       const first = await Promise.race([

@@ -62,6 +62,7 @@ export class InstanceKeeper {
   /** What somebody must do before a start can succeed. */
   #remedy: string | undefined;
   #askAgain: () => void = () => undefined;
+  #isRestarting = false;
 
   constructor(options: InstanceKeeperOptions) {
     this.#options = options;
@@ -89,12 +90,28 @@ export class InstanceKeeper {
     await this.ended();
   }
 
+  /** Would the instance do more if it were started again as the leader? */
+  get wouldLead(): boolean {
+    return this.#current?.wouldLead ?? false;
+  }
+
+  /** Ends the present process in order; the next one is started at once, which is no crash. */
+  async restart(): Promise<void> {
+    this.#askAgain();
+    this.#isRestarting = this.#current !== undefined;
+    await this.#current?.stop({ killAfterMs: this.#options.killAfterMs });
+  }
+
   /** Runs until `stop`; each turn is one life of the instance. */
   async run(): Promise<void> {
     const { clock, log, instance } = this.#options;
     while (!this.#stop.signal.aborted) {
       const exit = await this.#oneLife();
       if (this.#stop.signal.aborted) return;
+      if (this.#isRestarting) {
+        this.#isRestarting = false;
+        continue;
+      }
       if (this.#remedy !== undefined) {
         await this.#waitForPerson(exit, this.#remedy);
         continue;

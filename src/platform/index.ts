@@ -7,6 +7,14 @@ export { findFreePort } from './free-port.ts';
 export { type CheckResult, checkHealth } from './health-check.ts';
 export { type MendixPlatformOptions, mendixPlatform } from './mendix/mendix.ts';
 export { parentDeathSignalPrefix } from './parent-death-signal.ts';
-export type { Address, ExitReason, Leadership, OutputLine, Platform, RunningInstance } from './platform.ts';
+export type {
+  Address,
+  ExitReason,
+  Leadership,
+  OutputLine,
+  Platform,
+  RunningInstance,
+  Tenure,
+} from './platform.ts';
 export { processPlatform } from './process.ts';
 export { isAlive, type ProcessIdentity, processIdentity } from './process-identity.ts';

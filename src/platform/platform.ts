@@ -35,13 +35,20 @@ export interface StartSpec {
 
 /** One instance of the cluster at a time is its leader. */
 export interface Leadership {
-  /**
-   * Asks to be the leader. The signal is aborted when that may be over: what only a leader may do must have ended
-   * soon after. Undefined: another one is, or nobody knows.
-   */
-  claim(): Promise<AbortSignal | undefined>;
-  /** Gives it back. Only when what a leader does has ended. */
-  release(): Promise<void>;
+  /** Asks to be the leader. Undefined: another one is, or nobody knows. */
+  claim(): Promise<Tenure | undefined>;
+  /** What a leader does has ended. `isKept`: the instance is started again at once, and is to be the leader again. */
+  release(options: { readonly isKept: boolean }): Promise<void>;
+}
+
+/** What only the leader may do must have ended when this has. */
+export interface Tenure {
+  /** Aborted when it may be over. An agent that is frozen aborts nothing: see `remainingMs`. */
+  readonly over: AbortSignal;
+  /** For how long it is proved from now. */
+  remainingMs(): number;
+  /** Called whenever it is proved anew, with the time that is left. */
+  onProof(listener: (remainingMs: number) => void): void;
 }
 
 export interface OutputLine {
@@ -65,6 +72,8 @@ export interface RunningInstance {
   kill(): void;
   /** One look at its health, where the platform has a better one than a request to the configured path. */
   check?(timeoutMs: number): Promise<CheckResult>;
+  /** It serves users, and as the leader it would do more, for which it must be started again. */
+  readonly wouldLead?: boolean;
 }
 
 export interface ExitReason {

@@ -12,7 +12,10 @@ import type { Leadership, OutputLine, RunningInstance } from '../platform.ts';
 import { type MendixPlatformOptions, mendixPlatform } from './mendix.ts';
 
 /** Several leaderships of which one is held at a time, as the arbiter would have it. */
-export function leaderships(): { one(): Leadership & { lose(): void }; readonly granted: number } {
+export function leaderships(): {
+  one(): Leadership & { lose(): void; prove(remainingMs: number): void };
+  readonly granted: number;
+} {
   let holder: object | undefined;
   let granted = 0;
   return {
@@ -22,12 +25,20 @@ export function leaderships(): { one(): Leadership & { lose(): void }; readonly 
     one() {
       const self = {};
       let end = new AbortController();
+      let leftMs = 3_600_000;
+      let listener: (remainingMs: number) => void = () => undefined;
       return {
         async claim() {
           if (holder !== undefined && holder !== self) return undefined;
           if (holder === undefined) granted++;
           holder = self;
-          return end.signal;
+          return {
+            over: end.signal,
+            remainingMs: () => leftMs,
+            onProof(next) {
+              listener = next;
+            },
+          };
         },
         async release() {
           if (holder === self) holder = undefined;
@@ -35,6 +46,10 @@ export function leaderships(): { one(): Leadership & { lose(): void }; readonly 
         },
         lose() {
           end.abort();
+        },
+        prove(remainingMs) {
+          leftMs = remainingMs;
+          listener(remainingMs);
         },
       };
     },

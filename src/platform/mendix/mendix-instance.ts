@@ -9,14 +9,14 @@ import type { Log } from '../../support/log.ts';
 import { type CheckResult, checkHealth } from '../health-check.ts';
 import type { HeldGroup } from '../held-group.ts';
 import { readLines } from '../output-lines.ts';
-import type { Address, ExitReason, RunningInstance, StartSpec } from '../platform.ts';
+import type { Address, ExitReason, RunningInstance, StartSpec, Tenure } from '../platform.ts';
 import type { Feedback } from './admin-actions.ts';
 import type { AdminClient } from './admin-client.ts';
 import { AdminRefusal } from './admin-refusal.ts';
 import { explainedExit } from './exit-meaning.ts';
 import type { LogReceiver } from './log-receiver.ts';
 import { runsEvents } from './runtime-settings.ts';
-import { bringUp, type StartPlan } from './start-sequence.ts';
+import { bringUp, type StartPlan, type StartSituation } from './start-sequence.ts';
 
 export interface MendixInstanceOptions {
   readonly group: HeldGroup;
@@ -33,6 +33,8 @@ export interface MendixInstanceOptions {
 
 /** Of the time until a runtime is killed, so much is for its own shutdown; the rest is for SIGTERM. */
 const shutdownShare = 0.75;
+/** A limit cannot be taken away, only moved. */
+const unlimitedMs = 10 * 365 * 86_400_000;
 
 export class MendixInstance implements RunningInstance {
   readonly pid: number;
@@ -42,6 +44,10 @@ export class MendixInstance implements RunningInstance {
   readonly #ended = new AbortController();
   #phase = { words: 'starting', isBusy: false };
   #isUp = false;
+  /** Set from the moment on at which it is the leader. */
+  #tenure: Tenure | undefined;
+  #runsEvents = false;
+  #isLimited = false;
   /** Why it was ended from here, in place of an exit code that would only say that it was. */
   #failure: { readonly description: string; readonly remedy?: string } | undefined;
   /** A question to the health microflow that is still open: there is never a second one. */
@@ -56,36 +62,34 @@ export class MendixInstance implements RunningInstance {
     this.exited = this.#watch();
   }
 
+  get wouldLead(): boolean {
+    return this.#isUp && this.#tenure === undefined && runsEvents(this.#options.plan.settings(true));
+  }
+
   /** Configures and starts the application; what goes wrong ends the process and is the reason of its exit. */
   bringUp(): void {
     const { plan, client, spec, log } = this.#options;
-    let settings: Readonly<Record<string, unknown>> = {};
-    bringUp(
-      {
-        ...plan,
-        settings: (isLeader) => {
-          settings = plan.settings(isLeader);
-          return settings;
-        },
+    const remembering: StartPlan = {
+      ...plan,
+      settings: (isLeader) => {
+        const settings = plan.settings(isLeader);
+        this.#runsEvents = runsEvents(settings);
+        this.#limitLife();
+        return settings;
       },
-      {
-        client,
-        leadership: spec.leadership,
-        log,
-        ended: this.#ended.signal,
-        phase: (words, isBusy = false) => {
-          this.#phase = { words, isBusy };
-        },
-        leads: (until) => {
-          const over = (): void => {
-            // A leader without duties goes on serving users; one that works alone must not go on for a moment.
-            if (this.#phase.isBusy || runsEvents(settings)) this.#end('it may not be the leader any more');
-          };
-          if (until.aborted) over();
-          else until.addEventListener('abort', over, { once: true });
-        },
+    };
+    const situation: StartSituation = {
+      client,
+      leadership: spec.leadership,
+      log,
+      ended: this.#ended.signal,
+      phase: (words, isBusy = false) => {
+        this.#phase = { words, isBusy };
+        this.#limitLife();
       },
-    ).then(
+      leads: (tenure) => this.#lead(tenure),
+    };
+    bringUp(remembering, situation).then(
       () => {
         this.#isUp = true;
       },
@@ -166,6 +170,33 @@ export class MendixInstance implements RunningInstance {
     return sick === 'warn' ? undefined : diagnosis;
   }
 
+  /** A leader without duties goes on serving users; one that works alone must not go on for a moment. */
+  get #worksAlone(): boolean {
+    return this.#phase.isBusy || this.#runsEvents;
+  }
+
+  #lead(tenure: Tenure): void {
+    this.#tenure = tenure;
+    const over = (): void => {
+      if (this.#worksAlone) this.#end('it may not be the leader any more');
+    };
+    tenure.over.addEventListener('abort', over, { once: true });
+    if (tenure.over.aborted) over();
+    tenure.onProof(() => this.#limitLife());
+  }
+
+  /**
+   * What works alone lives no longer than its tenure is proved, even if the agent is frozen and proves nothing: the
+   * handle that holds its process group ends it then (P1, P4).
+   */
+  #limitLife(): void {
+    const { group } = this.#options;
+    if (!this.#tenure || this.#ended.signal.aborted) return;
+    if (this.#worksAlone) group.allowFor(this.#tenure.remainingMs());
+    else if (this.#isLimited) group.allowFor(unlimitedMs);
+    this.#isLimited = this.#worksAlone;
+  }
+
   #failed(error: unknown): void {
     if (this.#ended.signal.aborted) return; // it was stopped, or ended by itself: that is the reason
     const { message } = error as Error;
@@ -187,14 +218,20 @@ export class MendixInstance implements RunningInstance {
       readLines('stdout', group.stdout, spec.onOutput),
       readLines('stderr', group.stderr, spec.onOutput),
     ];
-    const { exit } = await group.ended;
+    const { exit, limitPassed } = await group.ended;
     const wasStopped = this.#ended.signal.aborted;
     this.#ended.abort();
     await Promise.all([...readers.map((reader) => reader.finish()), receiver?.close()]);
-    await Promise.all([onEnd(), spec.leadership?.release()]).catch((error: Error) =>
+    const isKept = this.#isUp && this.#failure === undefined;
+    await Promise.all([onEnd(), this.#tenure && spec.leadership?.release({ isKept })]).catch((error: Error) =>
       log.warn({ error: error.message }, 'not everything could be tidied up after the runtime'),
     );
     if (this.#failure) return { ...exit, ...this.#failure };
+    if (limitPassed)
+      return {
+        ...exit,
+        description: 'was killed, as its agent could not prove in time that it may be the leader',
+      };
     const ports = { adminPort, runtimePort: this.address.port };
     return wasStopped ? exit : explainedExit(exit, ports, plan.version.text);
   }

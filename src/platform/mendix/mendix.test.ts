@@ -303,6 +303,26 @@ test('a leader that runs scheduled events is ended when it may not be the leader
   assert.equal((await posting.check()).ok, true);
 });
 
+test('P4: a leader that runs scheduled events dies without its agent when nobody proves its lease, another one does not', async () => {
+  const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
+  const [one, other] = [leaderships().one(), leaderships().one()];
+  const start = async (leadership: typeof one, scheduledEvents: 'designated' | 'post') =>
+    lives.start({
+      databaseUrl: await postgres.createDatabase(),
+      model,
+      leadership,
+      platform: { scheduledEvents },
+    });
+  const designated = await start(one, 'designated');
+  const posting = await start(other, 'post');
+  await designated.untilHealthy();
+  await posting.untilHealthy();
+  one.prove(300);
+  other.prove(300);
+  assert.match((await designated.instance.exited).description, /its agent could not prove in time/);
+  assert.equal((await posting.check()).ok, true);
+});
+
 test('an application that is not deployed, or whose runtime is not installed, is an error that names the place', async () => {
   const life = await lives.start({ databaseUrl: postgres.url, behaviour: { exitAtOnce: 1 } });
   await life.instance.exited;

@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../support/errors.ts';
 import type { Log } from '../../support/log.ts';
-import type { Leadership } from '../platform.ts';
+import type { Leadership, Tenure } from '../platform.ts';
 import type { LogLevel } from './admin-actions.ts';
 import { type AdminClient, AdminUnreachable } from './admin-client.ts';
 import { AdminRefusal, startResult } from './admin-refusal.ts';
@@ -41,8 +41,8 @@ export interface StartSituation {
   readonly ended: AbortSignal;
   /** What it is at; `isBusy`: not to be cut short. */
   phase(words: string, isBusy?: boolean): void;
-  /** This instance is the leader now, until the signal. */
-  leads(until: AbortSignal): void;
+  /** This instance is the leader now. */
+  leads(tenure: Tenure): void;
 }
 
 const askEveryMs = 250;
@@ -128,10 +128,10 @@ async function startApplication(plan: StartPlan, situation: StartSituation): Pro
   }
 }
 
-async function claim({ leadership, leads }: StartSituation): Promise<AbortSignal | undefined> {
-  const until = await leadership?.claim();
-  if (until) leads(until);
-  return until;
+async function claim({ leadership, leads }: StartSituation): Promise<Tenure | undefined> {
+  const tenure = await leadership?.claim();
+  if (tenure) leads(tenure);
+  return tenure;
 }
 
 const isAboutDatabase = (error: unknown): error is AdminRefusal =>
@@ -141,7 +141,7 @@ const isAboutDatabase = (error: unknown): error is AdminRefusal =>
 
 async function changeDatabase(
   refusal: AdminRefusal,
-  leading: AbortSignal,
+  leading: Tenure,
   { client, phase, log, ended }: StartSituation,
 ): Promise<void> {
   phase('changes the structure of the database to that of the model', true);
@@ -155,6 +155,6 @@ async function changeDatabase(
     { notice: true, ddlCommands: commands },
     `the database ${why}: changing it${commands.length > 0 ? ` with ${commands.length} commands` : ''}`,
   );
-  await client.call('execute_ddl_commands', undefined, { signal: AbortSignal.any([leading, ended]) });
+  await client.call('execute_ddl_commands', undefined, { signal: AbortSignal.any([leading.over, ended]) });
   log.info({ notice: true }, 'the structure of the database is changed');
 }

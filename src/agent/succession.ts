@@ -1,0 +1,53 @@
+/**
+ * Where the leader does what no other instance does, and can do it only from its start on, another instance follows it
+ * when it is lost: takes the leadership, drains, and is started again as the leader. Never the last one that serves
+ * users: work that waits is better than an application that is away.
+ */
+import { membersUp } from '../events/ledger.ts';
+import { type DrainOptions, drain } from './drain.ts';
+import type { InstanceKeeper } from './instance-keeper.ts';
+import type { InstanceLeadership } from './leadership.ts';
+import type { Intentions } from './state-of-agent.ts';
+
+const askEveryMs = 1_000;
+
+export interface SuccessionOptions extends DrainOptions {
+  readonly leadership: Pick<InstanceLeadership, 'claim'>;
+  readonly keeper: Pick<InstanceKeeper, 'wouldLead' | 'restart'>;
+  readonly intentions: { -readonly [Key in keyof Intentions]: Intentions[Key] };
+}
+
+/** Runs until the signal is aborted. */
+export async function succeedLeader(options: SuccessionOptions, end: AbortSignal): Promise<void> {
+  const { clock, keeper, intentions, leadership, query, instance, log, events } = options;
+  let isTold = false;
+  while (!end.aborted) {
+    await clock.sleep(askEveryMs, end);
+    if (!keeper.wouldLead || intentions.stopping || intentions.maintenance.length > 0) continue;
+    const others = await membersUp(query).catch(() => []); // the arbiter is away: nobody follows anybody
+    if (!others.some((name) => name !== instance)) {
+      if (!isTold)
+        log.info(
+          { instance },
+          `${instance} is the only one that serves users, so it does not become the leader`,
+        );
+      isTold = true;
+      continue;
+    }
+    isTold = false;
+    if (end.aborted || !(await leadership.claim())) continue;
+    log.info(
+      { notice: true, instance },
+      `${instance} follows the leader, which is gone: it drains and is started again`,
+    );
+    intentions.restarting = true;
+    try {
+      await drain(options);
+      if (!intentions.stopping) await keeper.restart();
+    } finally {
+      intentions.restarting = false;
+      events.resume();
+      options.announce();
+    }
+  }
+}
