@@ -178,7 +178,7 @@ export class MendixInstance implements RunningInstance {
   #lead(tenure: Tenure): void {
     this.#tenure = tenure;
     const over = (): void => {
-      if (this.#worksAlone) this.#end('it may not be the leader any more');
+      if (this.#worksAlone) this.#end('was ended, as it may not be the leader any more');
     };
     tenure.over.addEventListener('abort', over, { once: true });
     if (tenure.over.aborted) over();
