@@ -18,7 +18,7 @@ import { installStandIn } from '../../src/testing/mendix-runtime/install.ts';
 const program = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const names = ['claims-1', 'claims-2', 'claims-3'];
 
-export const scheduledEvent = 'Claims.EverySecond';
+const scheduledEvent = 'Claims.EverySecond';
 export const ttlMs = 3_000;
 
 export interface MendixCluster {

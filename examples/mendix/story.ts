@@ -19,7 +19,7 @@ export interface StoryFacts {
   readonly journal: Journal;
 }
 
-export interface Journal {
+interface Journal {
   readonly executions: number;
   readonly doubled: number;
   /** Pairs of runtimes that both ran events in one span of time. */

@@ -7,6 +7,7 @@ import { balancerCommand } from './balancer.ts';
 import { registerEventCommands } from './events-registration.ts';
 import { initCommand } from './init.ts';
 import { failWith, version } from './output.ts';
+import { registerRuntimeCommands } from './runtime.ts';
 import { sessionsListCommand, sessionsRevokeCommand } from './sessions.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
@@ -124,6 +125,8 @@ program
   .action(statusCommand);
 
 registerEventCommands(program, () => [configOption(), databaseOption(), jsonOption()]);
+
+registerRuntimeCommands(program, () => [configOption(), jsonOption()]);
 
 const sessions = program.command('sessions').description("users' sessions");
 sessions

@@ -9,6 +9,7 @@ import {
   type SecretReference,
 } from '../settings/index.ts';
 import type { Log } from '../support/log.ts';
+import { warnOfConnections } from './mendix-connections.ts';
 
 export interface MendixPlatformFacts {
   readonly configuration: Configuration;
@@ -25,13 +26,15 @@ export async function mendixPlatformFor(facts: MendixPlatformFacts): Promise<Pla
   const { app } = configuration;
   const index = app.instances.findIndex(({ name }) => name === instance);
   const { listen, appBase, adminPort, adminPassword, ...asConfigured } = mendix;
+  const settings = (await withSecrets(app.settings, 'app.settings')) as Record<string, unknown>;
+  void warnOfConnections(settings, app.instances.length, log);
   return mendixPlatform({
     ...asConfigured,
     appBase: appBase.replaceAll('{instance}', instance),
     adminPort: adminPort === undefined ? undefined : adminPort + index,
     adminPassword: adminPassword && (await resolveSecret(adminPassword, 'app.mendix.adminPassword')),
     listenAddresses: listen ?? (advertise === null || isLoopback(advertise) ? '127.0.0.1' : '*'),
-    settings: (await withSecrets(app.settings, 'app.settings')) as Record<string, unknown>,
+    settings,
     appUrl: app.url,
     files: await filesOf(configuration.files),
     instances: app.instances.length,
@@ -41,7 +44,7 @@ export async function mendixPlatformFor(facts: MendixPlatformFacts): Promise<Pla
 }
 
 /** Where the agent of a Mendix runtime writes down how its admin port is reached. Owner's eyes only. */
-const adminFileOf = (stateFolder: string, instance: string): string =>
+export const adminFileOf = (stateFolder: string, instance: string): string =>
   join(stateFolder, 'mendix', `${instance}.json`);
 
 const isLoopback = (host: string): boolean =>

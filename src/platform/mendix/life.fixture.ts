@@ -73,6 +73,7 @@ export interface LifeOptions {
   readonly platform?: Partial<MendixPlatformOptions>;
   readonly leadership?: Leadership;
   readonly port?: number;
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 export class Lives {
@@ -114,7 +115,7 @@ export class Lives {
     });
     const instance = await platform.start({
       address: { host: '127.0.0.1', port: options.port ?? (await findFreePort()) },
-      environment: {},
+      environment: options.environment ?? {},
       onOutput: (line) => void lines.push(line),
       ...(options.leadership ? { leadership: options.leadership } : {}),
     });

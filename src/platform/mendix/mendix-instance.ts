@@ -48,6 +48,7 @@ export class MendixInstance implements RunningInstance {
   #tenure: Tenure | undefined;
   #runsEvents = false;
   #isLimited = false;
+  #isToldUnknown = false;
   /** Why it was ended from here, in place of an exit code that would only say that it was. */
   #failure: { readonly description: string; readonly remedy?: string } | undefined;
   /** A question to the health microflow that is still open: there is never a second one. */
@@ -159,6 +160,13 @@ export class MendixInstance implements RunningInstance {
     const answer = await Promise.race([asking, late]);
     limit.abort();
     if (answer === 'late') throw new Error(`the health microflow has not ended within ${timeoutMs} ms`);
+    if (answer.health === 'unknown' && !this.#isToldUnknown) {
+      this.#isToldUnknown = true;
+      log.info(
+        {},
+        'the model has no health microflow, so an application that is sick cannot be told from one that is well',
+      );
+    }
     const diagnosis =
       answer.health === 'sick' ? `the application is sick: ${answer.diagnosis || 'no diagnosis'}` : undefined;
     if (diagnosis !== this.#sickness && sick === 'warn')

@@ -36,6 +36,32 @@ test('a runtime is started, configured and healthy, and leaves nothing of its pa
   await assert.rejects(stat(adminFile), { code: 'ENOENT' });
 });
 
+test('its environment is empty but for what it is given, and has neither the arbiter nor session keys in it', {
+  skip: process.platform !== 'linux' && 'only Linux shows it',
+}, async () => {
+  const life = await lives.start({
+    databaseUrl: await postgres.createDatabase(),
+    leadership: leaderships().one(),
+    platform: { keepEnvironment: ['HOME'] },
+    environment: {
+      HOLDFAST_AGENT_URL: 'http://127.0.0.1:1',
+      HOLDFAST_DATABASE: 'postgres://secret',
+      HOLDFAST_SESSIONS: '{}',
+      API_TOKEN: 'abc',
+    },
+  });
+  await life.untilHealthy();
+  const names = (await readFile(`/proc/${life.instance.pid}/environ`, 'utf8'))
+    .split('\0')
+    .flatMap((entry) => entry.split('=')[0] || []);
+  assert.deepEqual(
+    names
+      .filter((name) => !name.startsWith('M2EE_') && !['PWD', 'SHLVL', '_', 'OLDPWD'].includes(name))
+      .sort(),
+    ['API_TOKEN', 'HOLDFAST_AGENT_URL', 'HOME', 'MX_INSTALL_PATH'],
+  );
+});
+
 test('its log comes as structured lines', async () => {
   const databaseUrl = await postgres.createDatabase();
   const life = await lives.start({ databaseUrl, leadership: leaderships().one() });

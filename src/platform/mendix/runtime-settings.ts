@@ -136,6 +136,10 @@ export function settingsToSend(facts: StartFacts): SentSettings {
     hints.push(
       'uploaded files stay on the host that received them: name a shared folder or a bucket under `files`',
     );
+  if (facts.scheduledEvents === 'runtime' && !hasTaskQueue(facts))
+    hints.push(
+      `nobody runs the scheduled events: \`scheduledEvents: runtime\` needs Mendix 9.12 or later, and this is ${version.text}`,
+    );
   return { settings: sent, hints };
 }
 
@@ -147,15 +151,19 @@ function wayOf({
   scheduledEvents,
   application,
 }: Pick<StartFacts, 'scheduledEvents' | 'application'>): ScheduledEvents {
-  return scheduledEvents ?? (application.version.isAtLeast(9, 12) ? 'runtime' : 'designated');
+  return scheduledEvents ?? (hasTaskQueue({ application }) ? 'runtime' : 'designated');
 }
+
+/** From this version on one node takes each scheduled event out of a queue in the database, and any may. */
+const hasTaskQueue = ({ application }: Pick<StartFacts, 'application'>): boolean =>
+  application.version.isAtLeast(9, 12);
 
 function eventSettings(facts: StartFacts): Record<string, unknown> {
   const { settings, isLeader, scheduledEvents } = facts;
   const wanted = settings.ScheduledEventExecution;
   switch (wayOf(facts)) {
     case 'runtime':
-      return {};
+      return hasTaskQueue(facts) ? {} : { ScheduledEventExecution: 'NONE' };
     case 'post':
       return { ScheduledEventExecution: 'NONE' };
     case 'gate':
