@@ -90,9 +90,9 @@ export class InstanceKeeper {
     await this.ended();
   }
 
-  /** Would the instance do more if it were started again as the leader? */
-  get wouldLead(): boolean {
-    return this.#current?.wouldLead ?? false;
+  /** Whether the instance does, or would do, what only the leader does. */
+  get leaderWork(): RunningInstance['leaderWork'] {
+    return this.#current?.leaderWork;
   }
 
   /** Ends the present process in order; the next one is started at once, which is no crash. */

@@ -71,6 +71,18 @@ test('a leader that is started again stays the leader, one that cannot be starte
   assert.ok(await other.leadership.claim());
 });
 
+test('who abstains does not become the leader, and ends being it when the process has ended', async (t) => {
+  const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
+  t.after(() => arbiter.close());
+  const tenure = await one.leadership.claim();
+  one.leadership.abstains = true;
+  assert.equal(tenure?.over.aborted, false);
+  await one.leadership.release({ isKept: true });
+  assert.equal(tenure?.over.aborted, true);
+  assert.equal(await one.leadership.claim(), undefined);
+  assert.ok(await other.leadership.claim());
+});
+
 test('P4: a leader whose lease ran out is told so, and is it again only by asking', async (t) => {
   const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
   t.after(() => arbiter.close());

@@ -45,6 +45,8 @@ export class InstanceLeadership implements Leadership {
   #held: Held | undefined;
   #timeline: number | undefined;
   #isDoubtful = false;
+  /** Set while the instance is not to lead: a claim is not made, and what is held is given back at the next end. */
+  abstains = false;
 
   constructor(options: LeadershipOptions) {
     this.#options = options;
@@ -53,6 +55,7 @@ export class InstanceLeadership implements Leadership {
   async claim(): Promise<Tenure | undefined> {
     const { instance, lease, log } = this.#options;
     if (this.#held) return this.#held;
+    if (this.abstains) return undefined;
     const token = await this.#acquire().catch((error: Error) => {
       log.debug({ instance, error: error.message }, 'who leads is not known now');
       return undefined;
@@ -66,7 +69,7 @@ export class InstanceLeadership implements Leadership {
 
   async release({ isKept }: { readonly isKept: boolean }): Promise<void> {
     const held = this.#held;
-    if (isKept || !held) return;
+    if (!held || (isKept && !this.abstains)) return;
     this.#held = undefined;
     held.end.abort();
     await releaseLease(this.#options.query, leaseName, held.token);

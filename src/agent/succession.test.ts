@@ -8,18 +8,19 @@ import { type SuccessionOptions, succeedLeader } from './succession.ts';
 /** A cluster in a time of its own, which passes only while somebody sleeps. */
 async function succession(options: {
   readonly up?: string[];
-  readonly wouldLead?: boolean;
+  readonly leaderWork?: 'does' | 'would' | undefined;
+  readonly drained?: boolean;
   readonly isLed?: boolean;
   readonly maintenance?: string[];
 }): Promise<{ readonly did: string[] }> {
   const end = new AbortController();
   const did: string[] = [];
   let nowMs = 0;
-  let wouldLead = options.wouldLead ?? true;
+  let leaderWork = 'leaderWork' in options ? options.leaderWork : 'would';
   const intentions = {
     stopping: false,
     maintenance: options.maintenance ?? [],
-    drained: false,
+    drained: options.drained ?? false,
     restarting: false,
   };
   const { up = ['shop-1', 'shop-2'] } = options;
@@ -50,14 +51,14 @@ async function succession(options: {
         if (nowMs > 10_000) end.abort();
       },
     },
-    leadership: { claim: async () => (options.isLed ? undefined : ({} as Tenure)) },
+    leadership: { abstains: false, claim: async () => (options.isLed ? undefined : ({} as Tenure)) },
     keeper: {
-      get wouldLead() {
-        return wouldLead;
+      get leaderWork() {
+        return leaderWork;
       },
       async restart() {
         did.push('restarted');
-        wouldLead = false;
+        leaderWork = undefined;
       },
     },
     intentions,
@@ -76,7 +77,7 @@ test('an instance that would do more as the leader drains and is started again w
 
 for (const [why, options] of [
   ['while there is a leader', { isLed: true }],
-  ['where the leader has nothing to do that others have not', { wouldLead: false }],
+  ['where the leader has nothing to do that others have not', { leaderWork: undefined }],
   ['while it is in maintenance', { maintenance: ['a new disk'] }],
   ['when it is the last one that serves users', { up: ['shop-1'] }],
 ] as const) {
@@ -84,3 +85,9 @@ for (const [why, options] of [
     assert.deepEqual((await succession(options as Parameters<typeof succession>[0])).did, []);
   });
 }
+
+test('a leader in maintenance gives its work away when nobody uses it any more', async () => {
+  const maintenance = ['a new disk'];
+  assert.deepEqual((await succession({ leaderWork: 'does', maintenance })).did, []);
+  assert.deepEqual((await succession({ leaderWork: 'does', maintenance, drained: true })).did, ['restarted']);
+});

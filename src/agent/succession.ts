@@ -1,7 +1,8 @@
 /**
  * Where the leader does what no other instance does, and can do it only from its start on, another instance follows it
  * when it is lost: takes the leadership, drains, and is started again as the leader. Never the last one that serves
- * users: work that waits is better than an application that is away.
+ * users: work that waits is better than an application that is away. A leader in maintenance gives its work away: when
+ * nobody uses it any more, it is started again as one of the others.
  */
 import { membersUp } from '../events/ledger.ts';
 import { type DrainOptions, drain } from './drain.ts';
@@ -12,8 +13,8 @@ import type { Intentions } from './state-of-agent.ts';
 const askEveryMs = 1_000;
 
 export interface SuccessionOptions extends DrainOptions {
-  readonly leadership: Pick<InstanceLeadership, 'claim'>;
-  readonly keeper: Pick<InstanceKeeper, 'wouldLead' | 'restart'>;
+  readonly leadership: Pick<InstanceLeadership, 'claim' | 'abstains'>;
+  readonly keeper: Pick<InstanceKeeper, 'leaderWork' | 'restart'>;
   readonly intentions: { -readonly [Key in keyof Intentions]: Intentions[Key] };
 }
 
@@ -23,7 +24,16 @@ export async function succeedLeader(options: SuccessionOptions, end: AbortSignal
   let isTold = false;
   while (!end.aborted) {
     await clock.sleep(askEveryMs, end);
-    if (!keeper.wouldLead || intentions.stopping || intentions.maintenance.length > 0) continue;
+    if (intentions.stopping) continue;
+    leadership.abstains = intentions.maintenance.length > 0;
+    if (leadership.abstains && intentions.drained && keeper.leaderWork === 'does') {
+      log.info(
+        { notice: true, instance },
+        `${instance} is in maintenance and gives away what only the leader does`,
+      );
+      await keeper.restart();
+    }
+    if (leadership.abstains || keeper.leaderWork !== 'would') continue;
     const others = await membersUp(query).catch(() => []); // the arbiter is away: nobody follows anybody
     if (!others.some((name) => name !== instance)) {
       if (!isTold)

@@ -72,8 +72,11 @@ export interface RunningInstance {
   kill(): void;
   /** One look at its health, where the platform has a better one than a request to the configured path. */
   check?(timeoutMs: number): Promise<CheckResult>;
-  /** It serves users, and as the leader it would do more, for which it must be started again. */
-  readonly wouldLead?: boolean;
+  /**
+   * Work that only the leader does: this instance does it, or would if it were started again as the leader. Left out:
+   * there is none, or the instance does not serve yet.
+   */
+  readonly leaderWork?: 'does' | 'would' | undefined;
 }
 
 export interface ExitReason {

@@ -63,8 +63,9 @@ export class MendixInstance implements RunningInstance {
     this.exited = this.#watch();
   }
 
-  get wouldLead(): boolean {
-    return this.#isUp && this.#tenure === undefined && runsEvents(this.#options.plan.settings(true));
+  get leaderWork(): 'does' | 'would' | undefined {
+    if (!this.#isUp || !runsEvents(this.#options.plan.settings(true))) return undefined;
+    return this.#tenure ? 'does' : 'would';
   }
 
   /** Configures and starts the application; what goes wrong ends the process and is the reason of its exit. */
