@@ -1,5 +1,6 @@
 /** The demo as a test: three runtimes from one m2ee.yaml, in real processes, on a bad night. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { type MendixCluster, startMendixCluster, ttlMs } from './cluster.ts';
 import { type StoryFacts, tellStory, uploaded } from './story.ts';
@@ -36,7 +37,22 @@ test('P1: in the journal of all runtimes no event was run twice, and no moment h
   assert.equal(facts.journal.overlapping, 0);
 });
 
-test('what m2ee.yaml says of documentation pages and of Holdfast says the balancer', async () => {
+test('a large file comes back through the balancer as it was sent', async () => {
+  const login = { action: 'login', params: { username: 'bob' } };
+  const response = await fetch(`${cluster.url}/xas/`, { method: 'POST', body: JSON.stringify(login) });
+  const cookie = response.headers
+    .getSetCookie()
+    .map((line) => line.split(';')[0])
+    .join('; ');
+  const content = randomBytes(32 * 1_048_576);
+  const path = `${cluster.url}/file?name=large.bin`;
+  const sent = await fetch(path, { method: 'POST', body: content, headers: { cookie } });
+  assert.equal(sent.status, 200);
+  const received = Buffer.from(await (await fetch(path, { headers: { cookie } })).arrayBuffer());
+  assert.ok(received.equals(content));
+});
+
+test('what users must not see is not there, what they need is', async () => {
   assert.equal((await fetch(`${cluster.url}/ws-doc/`)).status, 404);
   assert.equal((await fetch(`${cluster.url}/rest/orders`)).status, 200);
   assert.equal((await fetch(`${cluster.url}/xas/`)).status, 401);

@@ -105,6 +105,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       healthPage: page.url,
       reason: verdict().reason,
       ...(configuration.fence ? { fence: true } : {}),
+      ...(leadership.isLeader ? { leader: true } : {}),
     };
   };
   const page = await openHealthPage(health.listen, () => ({

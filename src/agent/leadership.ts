@@ -52,6 +52,10 @@ export class InstanceLeadership implements Leadership {
     this.#options = options;
   }
 
+  get isLeader(): boolean {
+    return this.#held !== undefined;
+  }
+
   async claim(): Promise<Tenure | undefined> {
     const { instance, lease, log } = this.#options;
     if (this.#held) return this.#held;

@@ -21,6 +21,8 @@ import { bringUp, type StartPlan, type StartSituation } from './start-sequence.t
 export interface MendixInstanceOptions {
   readonly group: HeldGroup;
   readonly spec: StartSpec;
+  /** Where users' requests reach it from here. */
+  readonly address: Address;
   readonly client: AdminClient;
   readonly adminPort: number;
   readonly plan: StartPlan;
@@ -56,10 +58,10 @@ export class MendixInstance implements RunningInstance {
   #sickness: string | undefined;
 
   constructor(options: MendixInstanceOptions) {
-    const { group, spec } = options;
+    const { group, address } = options;
     this.#options = options;
     this.pid = group.pid;
-    this.address = spec.address;
+    this.address = address;
     this.exited = this.#watch();
   }
 

@@ -62,6 +62,18 @@ test('its environment is empty but for what it is given, and has neither the arb
   );
 });
 
+test('a runtime that listens on one address only is looked for there', {
+  skip: process.platform !== 'linux' && 'only Linux has all of 127.0.0.0/8',
+}, async () => {
+  const life = await lives.start({
+    databaseUrl: await postgres.createDatabase(),
+    leadership: leaderships().one(),
+    platform: { listenAddresses: '127.0.0.2' },
+  });
+  await life.untilHealthy();
+  assert.equal(life.instance.address.host, '127.0.0.2');
+});
+
 test('its log comes as structured lines', async () => {
   const databaseUrl = await postgres.createDatabase();
   const life = await lives.start({ databaseUrl, leadership: leaderships().one() });

@@ -8,14 +8,14 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Log } from '../../support/log.ts';
 import { findFreePort } from '../free-port.ts';
-import { startHeldGroup } from '../held-group.ts';
+import { type HeldGroup, startHeldGroup } from '../held-group.ts';
 import type { Platform, StartSpec } from '../platform.ts';
-import { AdminClient } from './admin-client.ts';
-import { findApplication, javaCommand } from './application.ts';
-import { receiveLog } from './log-receiver.ts';
+import { type AdminAddress, AdminClient } from './admin-client.ts';
+import { findApplication, javaCommand, type MendixApplication } from './application.ts';
+import { type LogReceiver, receiveLog } from './log-receiver.ts';
 import { MendixInstance } from './mendix-instance.ts';
 import { type SharedFacts, settingsToSend } from './runtime-settings.ts';
-import type { LogSubscriber } from './start-sequence.ts';
+import type { LogSubscriber, StartPlan } from './start-sequence.ts';
 
 export interface MendixPlatformOptions extends SharedFacts {
   readonly appBase: string;
@@ -47,63 +47,97 @@ export function mendixPlatform(options: MendixPlatformOptions): Platform {
   return {
     async start(spec) {
       const application = await findApplication(options);
-      const { version } = application;
-      const command = await javaCommand(application, options);
-      const adminPort =
-        options.adminPort ??
-        (await findFreePort(lastAdminPort === undefined ? {} : { preferred: lastAdminPort }));
+      const preferred = lastAdminPort === undefined ? {} : { preferred: lastAdminPort };
+      const adminPort = options.adminPort ?? (await findFreePort(preferred));
       lastAdminPort = adminPort;
       const password = options.adminPassword ?? randomBytes(24).toString('base64url');
-      const group = await startHeldGroup({
-        command: `exec ${command.map(quoted).join(' ')}`,
-        directory: '/',
-        environment: {
-          ...keptEnvironment(options.keepEnvironment, process.env),
-          ...forApplication(spec.environment),
-          M2EE_ADMIN_PORT: String(adminPort),
-          M2EE_ADMIN_PASS: password,
-          M2EE_ADMIN_LISTEN_ADDRESSES: '127.0.0.1',
-          M2EE_RUNTIME_LISTEN_ADDRESSES: options.listenAddresses,
-          M2EE_RUNTIME_PORT: String(spec.address.port),
-          ...(version.isAtLeast(7) ? { MX_INSTALL_PATH: application.installPath } : {}),
-        },
-        output: 'separate',
-        log,
-        beforeRun: async (pid) => spec.beforeRun?.(pid),
-      });
-      const receiver = await receiveLog(version, (line) => spec.onOutput(line));
       const admin = { host: '127.0.0.1', port: adminPort, password };
-      await writePrivate(adminFile, JSON.stringify(admin));
-      const told = new Set<string>();
-      const instance = new MendixInstance({
-        group,
-        spec,
-        receiver,
-        adminPort,
-        sick: options.sick,
-        client: new AdminClient(admin),
-        plan: {
-          version,
-          runtimePort: spec.address.port,
-          listenAddresses: options.listenAddresses,
-          jetty: options.jetty,
-          mimeTypes: options.mimeTypes,
-          subscribers: [...options.logging, ...(receiver ? [receiver.subscriber] : [])],
-          settings: (isLeader) => {
-            const { settings, hints } = settingsToSend({ ...options, application, isLeader });
-            for (const hint of hints.filter((one) => !told.has(one))) log.warn({}, hint);
-            hints.forEach((hint) => void told.add(hint));
-            return settings;
-          },
-        },
-        onEnd: () => rm(adminFile, { force: true }),
-        log,
-      });
-      group.run();
-      instance.bringUp();
-      return instance;
+      const receiver = await receiveLog(application.version, (line) => spec.onOutput(line));
+      try {
+        await writePrivate(adminFile, JSON.stringify(admin));
+        const group = await startJvm(options, application, spec, admin);
+        const instance = new MendixInstance({
+          group,
+          spec,
+          address: { host: hostOf(options.listenAddresses), port: spec.address.port },
+          receiver,
+          adminPort,
+          sick: options.sick,
+          client: new AdminClient(admin),
+          plan: planOf(options, application, spec, receiver),
+          onEnd: () => rm(adminFile, { force: true }),
+          log,
+        });
+        group.run();
+        instance.bringUp();
+        return instance;
+      } catch (error) {
+        await receiver?.close();
+        throw error;
+      }
     },
   };
+}
+
+/** The JVM at its gate: held and recorded, and not yet running. */
+async function startJvm(
+  options: MendixPlatformOptions,
+  application: MendixApplication,
+  spec: StartSpec,
+  admin: AdminAddress,
+): Promise<HeldGroup> {
+  const command = await javaCommand(application, options);
+  return startHeldGroup({
+    command: `exec ${command.map(quoted).join(' ')}`,
+    directory: '/',
+    environment: {
+      ...keptEnvironment(options.keepEnvironment, process.env),
+      ...forApplication(spec.environment),
+      M2EE_ADMIN_PORT: String(admin.port),
+      M2EE_ADMIN_PASS: admin.password,
+      M2EE_ADMIN_LISTEN_ADDRESSES: admin.host,
+      M2EE_RUNTIME_LISTEN_ADDRESSES: options.listenAddresses,
+      M2EE_RUNTIME_PORT: String(spec.address.port),
+      ...(application.version.isAtLeast(7) ? { MX_INSTALL_PATH: application.installPath } : {}),
+    },
+    output: 'separate',
+    log: options.log,
+    // Called on the specification, which may be an object with a state of its own.
+    beforeRun: async (pid) => spec.beforeRun?.(pid),
+  });
+}
+
+function planOf(
+  options: MendixPlatformOptions,
+  application: MendixApplication,
+  spec: StartSpec,
+  receiver: LogReceiver | undefined,
+): StartPlan {
+  const told = new Set<string>();
+  return {
+    version: application.version,
+    runtimePort: spec.address.port,
+    listenAddresses: options.listenAddresses,
+    jetty: options.jetty,
+    mimeTypes: options.mimeTypes,
+    subscribers: [...options.logging, ...(receiver ? [receiver.subscriber] : [])],
+    settings(isLeader) {
+      const { settings, hints } = settingsToSend({ ...options, application, isLeader });
+      for (const hint of hints.filter((one) => !told.has(one))) {
+        told.add(hint);
+        options.log.warn({}, hint);
+      }
+      return settings;
+    },
+  };
+}
+
+/** Where the agent reaches what listens there. */
+function hostOf(listenAddresses: string): string {
+  const addresses = listenAddresses.split(',').map((address) => address.trim());
+  return addresses.includes('*') || addresses.includes('127.0.0.1')
+    ? '127.0.0.1'
+    : (addresses[0] ?? '127.0.0.1');
 }
 
 /** The runtime has no use for the arbiter's address or for keys of sessions that are not its own. */
