@@ -14,18 +14,19 @@ import { startEmbeddedPostgres } from '../../src/database/embedded.ts';
 import { findFreePort } from '../../src/platform/index.ts';
 import { writeConfigurationFromM2ee } from '../../src/settings/index.ts';
 import { installStandIn } from '../../src/testing/mendix-runtime/install.ts';
+import type { Behaviour } from '../../src/testing/mendix-runtime/model.ts';
 
 const program = resolve(import.meta.dirname, '../../src/cli/main.ts');
 const names = ['claims-1', 'claims-2', 'claims-3'];
 
-const scheduledEvent = 'Claims.EverySecond';
+export const scheduledEvent = 'Claims.EverySecond';
 export const ttlMs = 3_000;
 
 export interface MendixCluster {
   readonly url: string;
-  readonly folder: string;
-  /** The database of the application. */
+  /** The database of the application, and that of the cluster. */
   readonly application: Arbiter;
+  readonly arbiter: Arbiter;
   /** What `holdfast up` said. */
   readonly messages: readonly string[];
   /** Which instance is the leader; undefined: none now. */
@@ -34,8 +35,17 @@ export interface MendixCluster {
   stop(): Promise<void>;
 }
 
-/** `say` is told what happens on the way. */
-export async function startMendixCluster(say: (text: string) => void): Promise<MendixCluster> {
+export interface MendixClusterOptions {
+  /** Is told what happens on the way. */
+  readonly say?: (text: string) => void;
+  /** Beyond what every runtime of the demo does. */
+  readonly behaviour?: Behaviour;
+  /** Changes to the configuration, from path to value. */
+  readonly changes?: readonly (readonly [path: readonly string[], value: unknown])[];
+}
+
+export async function startMendixCluster(options: MendixClusterOptions = {}): Promise<MendixCluster> {
+  const { say = () => undefined, behaviour = {}, changes = [] } = options;
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-mendix-demo-'));
   const releases: (() => Promise<unknown>)[] = [
     () => rm(folder, { recursive: true, force: true, maxRetries: 5 }),
@@ -53,32 +63,33 @@ export async function startMendixCluster(say: (text: string) => void): Promise<M
     const application = openArbiter({ url: applicationUrl });
     releases.push(() => application.close());
 
-    const java = await installRuntimes(folder);
+    const java = await installRuntimes(folder, behaviour);
     const m2ee = join(folder, 'm2ee.yaml');
     await writeFile(m2ee, m2eeYaml(folder, java, applicationUrl));
     const imported = await writeConfigurationFromM2ee(folder, [m2ee]);
     for (const note of imported.notes) say(`init --m2ee: ${note}`);
     const port = await findFreePort();
-    await adjustForOneMachine(imported.path, server.url, port);
+    await adjustForOneMachine(imported.path, server.url, port, changes);
     say('holdfast up: three runtimes, all of which find an empty database');
     const { child, messages } = await startUp(folder, imported.path, say);
     releases.push(() => ended(child));
     const inArbiter = { leader: () => leaderOf(arbiter), instances: () => instancesOf(arbiter) };
-    return { url: `http://127.0.0.1:${port}`, folder, application, messages, ...inArbiter, stop };
+    return { url: `http://127.0.0.1:${port}`, application, arbiter, messages, ...inArbiter, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function installRuntimes(folder: string): Promise<readonly string[]> {
+async function installRuntimes(folder: string, more: Behaviour): Promise<readonly string[]> {
   const model = { RuntimeVersion: '9.6.0', ModelVersion: '1', ScheduledEvents: [{ Name: scheduledEvent }] };
   const behaviour = {
     everyMs: { [scheduledEvent]: 1_000 },
     ddl: ['create table claims (id serial primary key, text text not null)'],
     ddlPauseMs: 100,
     health: 'healthy',
-  } as const;
+    ...more,
+  } satisfies Behaviour;
   const installed = [];
   for (const name of names) installed.push(await installStandIn(join(folder, name), model, behaviour));
   await mkdir(join(folder, 'files'));
@@ -112,7 +123,12 @@ function m2eeYaml(folder: string, java: readonly string[], databaseUrl: string):
 }
 
 /** Three instances here, short times so that nobody has to wait, and the database that is there. */
-async function adjustForOneMachine(path: string, databaseUrl: string, port: number): Promise<void> {
+async function adjustForOneMachine(
+  path: string,
+  databaseUrl: string,
+  port: number,
+  changes: NonNullable<MendixClusterOptions['changes']>,
+): Promise<void> {
   const document = parseDocument(await readFile(path, 'utf8'));
   document.set('database', databaseUrl);
   document.setIn(['app', 'instances'], names);
@@ -121,6 +137,7 @@ async function adjustForOneMachine(path: string, databaseUrl: string, port: numb
   document.setIn(['app', 'stop'], { drain: '1s', kill: '10s' });
   document.setIn(['balancer', 'listen'], `127.0.0.1:${port}`);
   document.set('lease', { ttl: `${ttlMs}ms`, heartbeat: '500ms' });
+  for (const [at, value] of changes) document.setIn(at, value);
   await writeFile(path, document.toString());
 }
 

@@ -8,7 +8,7 @@ import { type StoryFacts, tellStory, uploaded } from './story.ts';
 let cluster: MendixCluster;
 let facts: StoryFacts;
 before(async () => {
-  cluster = await startMendixCluster(() => undefined);
+  cluster = await startMendixCluster();
   facts = await tellStory(cluster, () => undefined);
 });
 after(() => cluster.stop());

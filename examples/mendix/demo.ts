@@ -5,7 +5,7 @@ import { tellStory } from './story.ts';
 const say = (text: string): void =>
   void process.stdout.write(`${new Date().toTimeString().slice(0, 8)}  ${text}\n`);
 
-const cluster = await startMendixCluster(say);
+const cluster = await startMendixCluster({ say });
 try {
   const facts = await tellStory(cluster, say);
   const { journal, leaders, servedBy } = facts;

@@ -16,6 +16,8 @@ export interface Model {
 export interface Behaviour {
   /** Interval of each scheduled event of the model. */
   readonly everyMs?: Readonly<Record<string, number>>;
+  /** Scheduled events whose microflow asks its agent first, each with the name by which it asks. */
+  readonly asks?: Readonly<Record<string, string>>;
   /** What brings the database from the structure before to this model's. */
   readonly ddl?: readonly string[];
   /** Pause before each of them, so that two who do it at once would be seen. */

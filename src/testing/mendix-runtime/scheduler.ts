@@ -4,6 +4,7 @@
  * the database and one runtime takes each. Every execution is written down where users find it.
  */
 import type { ApplicationDatabase } from './database.ts';
+import { gated } from './gate.ts';
 import { type Behaviour, isAtLeast, type Model } from './model.ts';
 
 export interface SchedulerOptions {
@@ -22,7 +23,9 @@ export function startScheduler(options: SchedulerOptions): () => void {
   const byQueue = isAtLeast(model.RuntimeVersion, 9, 12);
   const fire = async (name: string, due: Date): Promise<void> => {
     if (byQueue && !(await database.takeTask(name, due))) return;
-    await database.recordEvent({ name, due, xasid });
+    const work = (moment: Date): Promise<void> => database.recordEvent({ name, due: moment, xasid });
+    const question = behaviour.asks?.[name];
+    await (question === undefined ? work(due) : gated(question, work));
   };
   const arm = (name: string, everyMs: number): void => {
     const dueMs = (Math.floor(Date.now() / everyMs) + 1) * everyMs;
