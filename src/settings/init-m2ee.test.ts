@@ -160,13 +160,13 @@ test('the preset of the balancer keeps documentation from the public and lets la
 test('a file that is not there, and one that does not name the application, are errors that say what to do', async (t) => {
   const folder = await temporaryFolder(t);
   await assert.rejects(writeConfigurationFromM2ee(folder, [join(folder, 'm2ee.yaml')]), {
-    code: 'M2EE_INVALID',
+    code: 'MENDIX_CONFIGURATION_INVALID',
     message: /m2ee\.yaml cannot be read: ENOENT/,
   });
   const file = join(folder, 'm2ee.yaml');
   await writeFile(file, 'mxruntime: {A: 1}\n');
   await assert.rejects(writeConfigurationFromM2ee(folder, [file]), {
-    code: 'M2EE_INVALID',
+    code: 'MENDIX_CONFIGURATION_INVALID',
     message: /m2ee\.app_base is missing/,
   });
 });

@@ -33,7 +33,7 @@ export interface ImportedConfiguration {
   readonly secretFiles: readonly string[];
 }
 
-/** Rejects with M2EE_INVALID, and with CONFIGURATION_EXISTS where there is one. */
+/** Rejects with MENDIX_CONFIGURATION_INVALID, and with CONFIGURATION_EXISTS where there is one. */
 export async function writeConfigurationFromM2ee(
   directory: string,
   files: readonly string[],
@@ -79,7 +79,7 @@ function configurationFromM2ee(
   const m2ee = sectionOf(merged, 'm2ee');
   if (typeof m2ee.app_base !== 'string' || m2ee.app_base === '')
     throw new HoldfastError(
-      'M2EE_INVALID',
+      'MENDIX_CONFIGURATION_INVALID',
       `${files.join(', ')}: m2ee.app_base is missing, the folder of the application.`,
       {
         remedy: 'Name every file that m2ee reads, each with --m2ee, in its order.',
@@ -289,8 +289,12 @@ const textOf = (value: M2eeValue | undefined): string | undefined =>
 const cannotBeRead =
   (path: string) =>
   (cause: NodeJS.ErrnoException): never => {
-    throw new HoldfastError('M2EE_INVALID', `${path} cannot be read: ${cause.code ?? cause.message}.`, {
-      cause,
-      remedy: 'Name the m2ee.yaml of the application, such as ~/.m2ee/m2ee.yaml.',
-    });
+    throw new HoldfastError(
+      'MENDIX_CONFIGURATION_INVALID',
+      `${path} cannot be read: ${cause.code ?? cause.message}.`,
+      {
+        cause,
+        remedy: 'Name the m2ee.yaml of the application, such as ~/.m2ee/m2ee.yaml.',
+      },
+    );
   };

@@ -25,7 +25,7 @@ export const errorCodes = {
   RUNTIME_UNREACHABLE: 'The admin port of a Mendix runtime does not answer, or something else answers there.',
   RUNTIME_REFUSED: 'A Mendix runtime answered an administrative action with an error.',
   RUNTIME_MISSING: 'The Mendix application or the runtime that it needs is not installed where it should be.',
-  M2EE_INVALID: 'An m2ee.yaml cannot be read, or cannot be turned into a configuration.',
+  MENDIX_CONFIGURATION_INVALID: 'An m2ee.yaml cannot be read, or cannot be turned into a configuration.',
   LISTEN_FAILED: 'An address to listen on is taken or not allowed.',
   CERTIFICATE_INVALID: 'A TLS certificate or its key cannot be used.',
   SESSION_UNAVAILABLE: 'A session can be neither read nor proved current while the arbiter is away.',
