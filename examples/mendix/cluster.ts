@@ -13,7 +13,7 @@ import { type Arbiter, openArbiter } from '../../src/database/arbiter.ts';
 import { startEmbeddedPostgres } from '../../src/database/embedded.ts';
 import { findFreePort } from '../../src/platform/index.ts';
 import { writeConfigurationFromM2ee } from '../../src/settings/index.ts';
-import { installStandIn } from '../../src/testing/mendix-runtime/install.ts';
+import { installStandIn, type StandInInstallation } from '../../src/testing/mendix-runtime/install.ts';
 import type { Behaviour } from '../../src/testing/mendix-runtime/model.ts';
 
 const program = resolve(import.meta.dirname, '../../src/cli/main.ts');
@@ -27,6 +27,8 @@ export interface MendixCluster {
   /** The database of the application, and that of the cluster. */
   readonly application: Arbiter;
   readonly arbiter: Arbiter;
+  /** Deploys another version of the model on every host, beside the running one. */
+  deploy(version: string, ddl: readonly string[]): Promise<void>;
   /** What `holdfast up` said. */
   readonly messages: readonly string[];
   /** Which instance is the leader; undefined: none now. */
@@ -63,7 +65,7 @@ export async function startMendixCluster(options: MendixClusterOptions = {}): Pr
     const application = openArbiter({ url: applicationUrl });
     releases.push(() => application.close());
 
-    const java = await installRuntimes(folder, behaviour);
+    const { java, deploy } = await installRuntimes(folder, behaviour);
     const m2ee = join(folder, 'm2ee.yaml');
     await writeFile(m2ee, m2eeYaml(folder, java, applicationUrl));
     const imported = await writeConfigurationFromM2ee(folder, [m2ee]);
@@ -74,26 +76,37 @@ export async function startMendixCluster(options: MendixClusterOptions = {}): Pr
     const { child, messages } = await startUp(folder, imported.path, say);
     releases.push(() => ended(child));
     const inArbiter = { leader: () => leaderOf(arbiter), instances: () => instancesOf(arbiter) };
-    return { url: `http://127.0.0.1:${port}`, application, arbiter, messages, ...inArbiter, stop };
+    return { url: `http://127.0.0.1:${port}`, application, arbiter, messages, deploy, ...inArbiter, stop };
   } catch (error) {
     await stop();
     throw error;
   }
 }
 
-async function installRuntimes(folder: string, more: Behaviour): Promise<readonly string[]> {
+async function installRuntimes(
+  folder: string,
+  more: Behaviour,
+): Promise<Pick<MendixCluster, 'deploy'> & { readonly java: readonly string[] }> {
   const model = { RuntimeVersion: '9.6.0', ModelVersion: '1', ScheduledEvents: [{ Name: scheduledEvent }] };
-  const behaviour = {
+  const behaviour: Behaviour = {
     everyMs: { [scheduledEvent]: 1_000 },
     ddl: ['create table claims (id serial primary key, text text not null)'],
     ddlPauseMs: 100,
     health: 'healthy',
     ...more,
-  } satisfies Behaviour;
-  const installed = [];
+  };
+  const installed: StandInInstallation[] = [];
   for (const name of names) installed.push(await installStandIn(join(folder, name), model, behaviour));
   await mkdir(join(folder, 'files'));
-  return installed[0]?.java ?? [];
+  return {
+    java: installed[0]?.java ?? [],
+    async deploy(version, ddl) {
+      for (const { deploy, behave } of installed) {
+        await deploy({ ...model, ModelVersion: version });
+        await behave({ ...behaviour, ddl });
+      }
+    },
+  };
 }
 
 /** As on a server that runs one Mendix application today, apart from the place of Java and of the application. */

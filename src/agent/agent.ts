@@ -20,10 +20,10 @@ import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
+import { InstanceDuty } from './duty.ts';
 import { type AgentEvents, startEvents } from './events.ts';
 import { passFence } from './fence-pass.ts';
 import { keepInstance } from './instance.ts';
-import { InstanceLeadership } from './leadership.ts';
 import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
 import { keepRecord } from './record.ts';
@@ -86,7 +86,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     platform: options.platform,
     port: options.port,
     environment: () => options.environment({ agentUrl: loopback.url, agentSecret }),
-    leadership: { claim: () => leadership.claim(), release: (how) => leadership.release(how) },
+    duties: {
+      leader: { claim: () => leader.claim(), release: (how) => leader.release(how) },
+      database: { claim: () => database.claim(), release: (how) => database.release(how) },
+    },
     record,
     clock,
     log,
@@ -105,7 +108,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       healthPage: page.url,
       reason: verdict().reason,
       ...(configuration.fence ? { fence: true } : {}),
-      ...(leadership.isLeader ? { leader: true } : {}),
+      ...(leader.isHeld ? { leader: true } : {}),
     };
   };
   const page = await openHealthPage(health.listen, () => ({
@@ -140,17 +143,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           events.resume();
         }
         events.renewed(result);
-        leadership.renewed(result);
+        for (const duty of [leader, database]) duty.renewed(result);
       },
       expired: (why) => {
         events.expired(why);
-        leadership.expired();
+        for (const duty of [leader, database]) duty.expired();
         if (!intentions.stopping) log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`);
       },
     },
   });
 
-  const leadership = new InstanceLeadership({ query: arbiter.query, instance, lease, log });
+  const duty = (name: string, words: string) =>
+    new InstanceDuty({ query: arbiter.query, name, words, instance, lease, log });
+  const leader = duty('leader', 'is the leader');
+  const database = duty('database', "looks after the application's database");
   const gate = new Gate({ instanceDied: () => keeper.ended() });
   const events: AgentEvents = startEvents({
     arbiter,
@@ -195,7 +201,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const ended = membership.then(() => 'ended' as const);
     const background = Promise.all([
       drainForMaintenance(intentions, draining, end.signal),
-      succeedLeader({ ...draining, leadership, keeper, intentions }, end.signal),
+      succeedLeader({ ...draining, leader, keeper, intentions }, end.signal),
     ]);
     let running: Promise<void> = Promise.resolve();
     try {

@@ -51,7 +51,7 @@ async function succession(options: {
         if (nowMs > 10_000) end.abort();
       },
     },
-    leadership: { abstains: false, claim: async () => (options.isLed ? undefined : ({} as Tenure)) },
+    leader: { abstains: false, claim: async () => (options.isLed ? undefined : ({} as Tenure)) },
     keeper: {
       get leaderWork() {
         return leaderWork;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { runHoldfast } from '../../test/cluster/cluster.fixture.ts';
-import { Lives, leaderships } from '../platform/mendix/life.fixture.ts';
+import { Lives, ownDuties } from '../platform/mendix/life.fixture.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
 import { requestLines, sessionLines } from './runtime-view.ts';
 
@@ -16,7 +16,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdfast-runtime-'));
   const life = await lives.start({
     databaseUrl: await postgres.createDatabase(),
-    leadership: leaderships().one(),
+    duties: ownDuties(),
     platform: { adminFile: join(folder, '.holdfast', 'mendix', 'claims-1.json') },
   });
   await life.untilHealthy();

@@ -11,8 +11,9 @@ export { type MendixPlatformOptions, mendixPlatform } from './mendix/mendix.ts';
 export { parentDeathSignalPrefix } from './parent-death-signal.ts';
 export type {
   Address,
+  Duties,
+  Duty,
   ExitReason,
-  Leadership,
   OutputLine,
   Platform,
   RunningInstance,

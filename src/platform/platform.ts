@@ -29,19 +29,26 @@ export interface StartSpec {
    * then no instance that nobody has a record of. Not called by platforms without a process.
    */
   beforeRun?(pid: number): Promise<void>;
-  /** For platforms in which one instance has duties that the others have not. */
-  readonly leadership?: Leadership;
+  /** For platforms in which there is work that only one instance may do. */
+  readonly duties?: Duties;
 }
 
-/** One instance of the cluster at a time is its leader. */
-export interface Leadership {
-  /** Asks to be the leader. Undefined: another one is, or nobody knows. */
+/** What one instance of the cluster at a time may do. */
+export interface Duties {
+  /** Being the leader, for as long as it runs. */
+  readonly leader: Duty;
+  /** Changing the application's database, for as long as that takes. */
+  readonly database: Duty;
+}
+
+export interface Duty {
+  /** Asks for it. Undefined: another one has it, or nobody knows. */
   claim(): Promise<Tenure | undefined>;
-  /** What a leader does has ended. `isKept`: the instance is started again at once, and is to be the leader again. */
+  /** The work has ended. `isKept`: the instance is started again at once, and is to have the duty again. */
   release(options: { readonly isKept: boolean }): Promise<void>;
 }
 
-/** What only the leader may do must have ended when this has. */
+/** The work must have ended when this has. */
 export interface Tenure {
   /** Aborted when it may be over. An agent that is frozen aborts nothing: see `remainingMs`. */
   readonly over: AbortSignal;

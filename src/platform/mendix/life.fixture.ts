@@ -1,4 +1,4 @@
-/** Lives of the `mendix` platform for tests: the stand-in, a real PostgreSQL, and leaders without a cluster. */
+/** Lives of the `mendix` platform for tests: the stand-in, a real PostgreSQL, and duties without a cluster. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,53 +8,52 @@ import { installStandIn, type StandInInstallation } from '../../testing/mendix-r
 import type { Behaviour, Model } from '../../testing/mendix-runtime/model.ts';
 import { findFreePort } from '../free-port.ts';
 import type { CheckResult } from '../health-check.ts';
-import type { Leadership, OutputLine, RunningInstance } from '../platform.ts';
+import type { Duties, Duty, OutputLine, RunningInstance, Tenure } from '../platform.ts';
 import { type MendixPlatformOptions, mendixPlatform } from './mendix.ts';
 
-/** Several leaderships of which one is held at a time, as the arbiter would have it. */
-export function leaderships(): {
-  one(): Leadership & { lose(): void; prove(remainingMs: number): void };
-  readonly granted: number;
-} {
-  let holder: object | undefined;
-  let granted = 0;
-  return {
-    get granted() {
-      return granted;
-    },
-    one() {
-      const self = {};
-      let end = new AbortController();
-      let leftMs = 3_600_000;
-      let listener: (remainingMs: number) => void = () => undefined;
-      return {
-        async claim() {
-          if (holder !== undefined && holder !== self) return undefined;
-          if (holder === undefined) granted++;
-          holder = self;
-          return {
-            over: end.signal,
-            remainingMs: () => leftMs,
-            onProof(next) {
-              listener = next;
-            },
-          };
-        },
-        async release() {
-          if (holder === self) holder = undefined;
-          end = new AbortController();
-        },
-        lose() {
-          end.abort();
-        },
-        prove(remainingMs) {
-          leftMs = remainingMs;
-          listener(remainingMs);
-        },
-      };
-    },
+/** The duties of one instance, and what may happen to them. */
+export interface TestDuties extends Duties {
+  lose(): void;
+  prove(remainingMs: number): void;
+}
+
+/** Duties for several instances, of which each is held by one at a time, as the arbiter would have it. */
+export function dutiesOfCluster(): () => TestDuties {
+  const holders = new Map<keyof Duties, object>();
+  return () => {
+    const self = {};
+    const end = new AbortController();
+    const listeners: ((remainingMs: number) => void)[] = [];
+    let leftMs = 3_600_000;
+    const tenureOf = (): Tenure => ({
+      over: end.signal,
+      remainingMs: () => leftMs,
+      onProof: (listener) => void listeners.push(listener),
+    });
+    const duty = (name: keyof Duties): Duty => ({
+      async claim() {
+        if ((holders.get(name) ?? self) !== self) return undefined;
+        holders.set(name, self);
+        return tenureOf();
+      },
+      async release() {
+        if (holders.get(name) === self) holders.delete(name);
+      },
+    });
+    return {
+      leader: duty('leader'),
+      database: duty('database'),
+      lose: () => end.abort(),
+      prove(remainingMs) {
+        leftMs = remainingMs;
+        for (const listener of listeners) listener(remainingMs);
+      },
+    };
   };
 }
+
+/** Of a cluster that has no other instance. */
+export const ownDuties = (): TestDuties => dutiesOfCluster()();
 
 export interface Life {
   readonly installation: StandInInstallation;
@@ -71,7 +70,7 @@ export interface LifeOptions {
   readonly model?: Partial<Model>;
   readonly behaviour?: Behaviour;
   readonly platform?: Partial<MendixPlatformOptions>;
-  readonly leadership?: Leadership;
+  readonly duties?: Duties;
   readonly port?: number;
   readonly environment?: Readonly<Record<string, string>>;
 }
@@ -117,7 +116,7 @@ export class Lives {
       address: { host: '127.0.0.1', port: options.port ?? (await findFreePort()) },
       environment: options.environment ?? {},
       onOutput: (line) => void lines.push(line),
-      ...(options.leadership ? { leadership: options.leadership } : {}),
+      ...(options.duties ? { duties: options.duties } : {}),
     });
     this.#instances.push(instance);
     const check = (timeoutMs = 5_000): Promise<CheckResult> =>

@@ -9,7 +9,7 @@ import type { Log } from '../../support/log.ts';
 import { type CheckResult, checkHealth } from '../health-check.ts';
 import type { HeldGroup } from '../held-group.ts';
 import { readLines } from '../output-lines.ts';
-import type { Address, ExitReason, RunningInstance, StartSpec, Tenure } from '../platform.ts';
+import type { Address, Duties, ExitReason, RunningInstance, StartSpec, Tenure } from '../platform.ts';
 import type { Feedback } from './admin-actions.ts';
 import type { AdminClient } from './admin-client.ts';
 import { AdminRefusal } from './admin-refusal.ts';
@@ -38,6 +38,11 @@ const shutdownShare = 0.75;
 /** A limit cannot be taken away, only moved. */
 const unlimitedMs = 10 * 365 * 86_400_000;
 
+const overWords: Readonly<Record<keyof Duties, string>> = {
+  leader: 'it may not be the leader any more',
+  database: 'another instance may change the database now',
+};
+
 export class MendixInstance implements RunningInstance {
   readonly pid: number;
   readonly address: Address;
@@ -46,8 +51,7 @@ export class MendixInstance implements RunningInstance {
   readonly #ended = new AbortController();
   #phase = { words: 'starting', isBusy: false };
   #isUp = false;
-  /** Set from the moment on at which it is the leader. */
-  #tenure: Tenure | undefined;
+  readonly #tenures = new Map<keyof Duties, Tenure>();
   #runsEvents = false;
   #isLimited = false;
   #isToldUnknown = false;
@@ -66,8 +70,9 @@ export class MendixInstance implements RunningInstance {
   }
 
   get leaderWork(): 'does' | 'would' | undefined {
-    if (!this.#isUp || !runsEvents(this.#options.plan.settings(true))) return undefined;
-    return this.#tenure ? 'does' : 'would';
+    const asLeader = { isLeader: true, changesDatabase: false };
+    if (!this.#isUp || !runsEvents(this.#options.plan.settings(asLeader))) return undefined;
+    return this.#tenures.has('leader') ? 'does' : 'would';
   }
 
   /** Configures and starts the application; what goes wrong ends the process and is the reason of its exit. */
@@ -75,8 +80,8 @@ export class MendixInstance implements RunningInstance {
     const { plan, client, spec, log } = this.#options;
     const remembering: StartPlan = {
       ...plan,
-      settings: (isLeader) => {
-        const settings = plan.settings(isLeader);
+      settings: (part) => {
+        const settings = plan.settings(part);
         this.#runsEvents = runsEvents(settings);
         this.#limitLife();
         return settings;
@@ -84,14 +89,13 @@ export class MendixInstance implements RunningInstance {
     };
     const situation: StartSituation = {
       client,
-      leadership: spec.leadership,
+      duties: spec.duties,
       log,
       ended: this.#ended.signal,
       phase: (words, isBusy = false) => {
         this.#phase = { words, isBusy };
-        this.#limitLife();
       },
-      leads: (tenure) => this.#lead(tenure),
+      holds: (duty, tenure) => this.#hold(duty, tenure),
     };
     bringUp(remembering, situation).then(
       () => {
@@ -181,19 +185,26 @@ export class MendixInstance implements RunningInstance {
     return sick === 'warn' ? undefined : diagnosis;
   }
 
-  /** A leader without duties goes on serving users; one that works alone must not go on for a moment. */
-  get #worksAlone(): boolean {
-    return this.#phase.isBusy || this.#runsEvents;
+  /** Without which it must not go on for a moment. A leader that runs no events can: it serves users like the others. */
+  get #needed(): Tenure[] {
+    const isNeeded = (duty: keyof Duties): boolean => duty === 'database' || this.#runsEvents;
+    return [...this.#tenures].filter(([duty]) => isNeeded(duty)).map(([, tenure]) => tenure);
   }
 
-  #lead(tenure: Tenure): void {
-    this.#tenure = tenure;
+  #hold(duty: keyof Duties, tenure: Tenure | undefined): void {
+    if (tenure === undefined) {
+      this.#tenures.delete(duty);
+      this.#limitLife();
+      return;
+    }
+    this.#tenures.set(duty, tenure);
     const over = (): void => {
-      if (this.#worksAlone) this.#end('was ended, as it may not be the leader any more');
+      if (this.#needed.includes(tenure)) this.#end(`was ended, as ${overWords[duty]}`);
     };
     tenure.over.addEventListener('abort', over, { once: true });
     if (tenure.over.aborted) over();
     tenure.onProof(() => this.#limitLife());
+    this.#limitLife();
   }
 
   /**
@@ -202,10 +213,11 @@ export class MendixInstance implements RunningInstance {
    */
   #limitLife(): void {
     const { group } = this.#options;
-    if (!this.#tenure || this.#ended.signal.aborted) return;
-    if (this.#worksAlone) group.allowFor(this.#tenure.remainingMs());
-    else if (this.#isLimited) group.allowFor(unlimitedMs);
-    this.#isLimited = this.#worksAlone;
+    if (this.#ended.signal.aborted) return;
+    const leftMs = Math.min(...this.#needed.map((tenure) => tenure.remainingMs()));
+    const isLimited = leftMs !== Number.POSITIVE_INFINITY;
+    if (isLimited || this.#isLimited) group.allowFor(isLimited ? leftMs : unlimitedMs);
+    this.#isLimited = isLimited;
   }
 
   #failed(error: unknown): void {
@@ -234,14 +246,17 @@ export class MendixInstance implements RunningInstance {
     this.#ended.abort();
     await Promise.all([...readers.map((reader) => reader.finish()), receiver?.close()]);
     const isKept = this.#isUp && this.#failure === undefined;
-    await Promise.all([onEnd(), this.#tenure && spec.leadership?.release({ isKept })]).catch((error: Error) =>
+    const releases = [...this.#tenures.keys()].map((duty) =>
+      spec.duties?.[duty].release({ isKept: isKept && duty === 'leader' }),
+    );
+    await Promise.all([onEnd(), ...releases]).catch((error: Error) =>
       log.warn({ error: error.message }, 'not everything could be tidied up after the runtime'),
     );
     if (this.#failure) return { ...exit, ...this.#failure };
     if (limitPassed)
       return {
         ...exit,
-        description: 'was killed, as its agent could not prove in time that it may be the leader',
+        description: 'was killed, as its agent could not prove in time that its work is not another one’s',
       };
     const ports = { adminPort, runtimePort: this.address.port };
     return wasStopped ? exit : explainedExit(exit, ports, plan.version.text);

@@ -7,7 +7,8 @@ import { openArbiter } from '../../database/arbiter.ts';
 import { startTestPostgres, type TestPostgres } from '../../testing/postgres.ts';
 import { until } from '../fixtures/until.ts';
 import { findFreePort } from '../free-port.ts';
-import { databaseSettings, Lives, leaderships } from './life.fixture.ts';
+import { AdminClient } from './admin-client.ts';
+import { databaseSettings, dutiesOfCluster, Lives, ownDuties, type TestDuties } from './life.fixture.ts';
 
 let postgres: TestPostgres;
 const lives = new Lives();
@@ -21,7 +22,7 @@ after(async () => {
 
 test('a runtime is started, configured and healthy, and leaves nothing of its password behind when it stops', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  const life = await lives.start({ databaseUrl, duties: ownDuties() });
   await life.untilHealthy();
   const adminFile = join(life.installation.appBase, '..', 'state', 'admin.json');
   assert.equal((await stat(adminFile)).mode & 0o077, 0);
@@ -41,7 +42,7 @@ test('its environment is empty but for what it is given, and has neither the arb
 }, async () => {
   const life = await lives.start({
     databaseUrl: await postgres.createDatabase(),
-    leadership: leaderships().one(),
+    duties: ownDuties(),
     platform: { keepEnvironment: ['HOME'] },
     environment: {
       HOLDFAST_AGENT_URL: 'http://127.0.0.1:1',
@@ -67,7 +68,7 @@ test('a runtime that listens on one address only is looked for there', {
 }, async () => {
   const life = await lives.start({
     databaseUrl: await postgres.createDatabase(),
-    leadership: leaderships().one(),
+    duties: ownDuties(),
     platform: { listenAddresses: '127.0.0.2' },
   });
   await life.untilHealthy();
@@ -76,7 +77,7 @@ test('a runtime that listens on one address only is looked for there', {
 
 test('its log comes as structured lines', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  const life = await lives.start({ databaseUrl, duties: ownDuties() });
   await life.untilHealthy();
   const started = () => life.lines.find(({ fields }) => /successfully started/.test(String(fields?.message)));
   await until(() => started() !== undefined);
@@ -92,7 +93,7 @@ for (const [version, how] of [
   test(`a runtime of version ${version} is started ${how}`, async () => {
     const databaseUrl = await postgres.createDatabase();
     const model = { RuntimeVersion: version };
-    const life = await lives.start({ databaseUrl, model, leadership: leaderships().one() });
+    const life = await lives.start({ databaseUrl, model, duties: ownDuties() });
     await life.untilHealthy();
     await life.instance.stop({ killAfterMs: 30_000 });
   });
@@ -100,7 +101,7 @@ for (const [version, how] of [
 
 test('three runtimes find the database empty at once, and later out of sync: DDL ran exactly once each time', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const leaders = leaderships();
+  const duties = dutiesOfCluster();
   const behaviour = {
     ddl: ['create table orders (id int)', 'insert into orders values (1)'],
     ddlPauseMs: 100,
@@ -108,7 +109,7 @@ test('three runtimes find the database empty at once, and later out of sync: DDL
   const start = (model: object, more: object) =>
     Promise.all(
       [1, 2, 3].map(() =>
-        lives.start({ databaseUrl, model, behaviour: { ...behaviour, ...more }, leadership: leaders.one() }),
+        lives.start({ databaseUrl, model, behaviour: { ...behaviour, ...more }, duties: duties() }),
       ),
     );
   const database = openArbiter({ url: databaseUrl });
@@ -134,20 +135,31 @@ test('three runtimes find the database empty at once, and later out of sync: DDL
   await database.close();
 });
 
-test('the leader is lost while it changes the database: it stops at once, and another one finishes', async () => {
+test('whoever changes the database loses the right to: it stops at once, and another one finishes', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const leaders = leaderships();
-  const [one, other] = [leaders.one(), leaders.one()];
+  const duties = dutiesOfCluster();
+  const [one, other] = [duties(), duties()];
   const slow = await lives.start({
     databaseUrl,
     behaviour: { ddl: ['create table slow (id int)'], ddlPauseMs: 60_000 },
-    leadership: one,
+    duties: one,
   });
   await until(() => slow.said.some((line) => /is empty: changing it/.test(line)), 60_000);
-  const waiting = await lives.start({ databaseUrl, leadership: other });
+  const waiting = await lives.start({ databaseUrl, duties: other });
   one.lose();
-  assert.match((await slow.instance.exited).description, /may not be the leader any more/);
+  assert.match((await slow.instance.exited).description, /another instance may change the database now/);
   await waiting.untilHealthy();
+});
+
+test('while the leader runs the older model, the first instance with the newer one changes the database', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const duties = dutiesOfCluster();
+  const leader = await lives.start({ databaseUrl, duties: duties() });
+  await leader.untilHealthy();
+  const updated = await lives.start({ databaseUrl, model: { ModelVersion: '2' }, duties: duties() });
+  await updated.untilHealthy();
+  assert.ok(updated.said.some((line) => /does not fit the model: changing it/.test(line)));
+  assert.equal((await leader.check()).ok, true);
 });
 
 const refusals: readonly [result: 5 | 10 | 11 | 12 | 13, says: RegExp, remedy: RegExp | undefined][] = [
@@ -163,7 +175,7 @@ for (const [startResult, says, remedy] of refusals) {
     const life = await lives.start({
       databaseUrl,
       behaviour: { startResult },
-      leadership: leaderships().one(),
+      duties: ownDuties(),
     });
     const exit = await life.instance.exited;
     assert.match(exit.description, says);
@@ -176,7 +188,7 @@ for (const [startResult, says, remedy] of refusals) {
 test('start result 4: the constant without a value is named', async () => {
   const databaseUrl = await postgres.createDatabase();
   const model = { Constants: [{ Name: 'Shop.ApiUrl' }] };
-  const life = await lives.start({ databaseUrl, model, leadership: leaderships().one() });
+  const life = await lives.start({ databaseUrl, model, duties: ownDuties() });
   const exit = await life.instance.exited;
   assert.match(exit.description, /Constant 'Shop\.ApiUrl' has no value/);
   assert.match(exit.remedy ?? '', /app\.settings\.MicroflowConstants/);
@@ -190,17 +202,45 @@ for (const [result, key, says] of [
   test(`start result ${result}: the missing ${key} is named`, async () => {
     const databaseUrl = await postgres.createDatabase();
     const settings = { ...databaseSettings(databaseUrl), [key]: '' };
-    const life = await lives.start({ databaseUrl, platform: { settings }, leadership: leaderships().one() });
+    const life = await lives.start({ databaseUrl, platform: { settings }, duties: ownDuties() });
     const exit = await life.instance.exited;
     assert.match(exit.description, says);
     assert.ok(exit.remedy);
   });
 }
 
-test('start results 2 and 3 without a cluster around: the database is left alone and the runtime says why it ended', async () => {
+test('start result 2 without a cluster around: the database is left alone and the runtime says why it ended', async () => {
   const databaseUrl = await postgres.createDatabase();
   const life = await lives.start({ databaseUrl });
   assert.match((await life.instance.exited).description, /has no structure of a Mendix application yet/);
+});
+
+test('start result 3 without a cluster around: the structure is left as it is and the runtime says why it ended', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const first = await lives.start({ databaseUrl, duties: ownDuties() });
+  await first.untilHealthy();
+  await first.instance.stop({ killAfterMs: 30_000 });
+  const next = await lives.start({ databaseUrl, model: { ModelVersion: '2' } });
+  assert.equal(
+    (await next.instance.exited).description,
+    'could not be started: The structure of the database does not fit the model (start answered 3). The runtime says: The database structure is not in sync with the model.',
+  );
+});
+
+test('start result 6: a runtime that runs already cannot be started', async () => {
+  const life = await lives.start({
+    databaseUrl: await postgres.createDatabase(),
+    duties: ownDuties(),
+  });
+  await life.untilHealthy();
+  const file = join(life.installation.appBase, '..', 'state', 'admin.json');
+  const client = new AdminClient(JSON.parse(await readFile(file, 'utf8')));
+  await assert.rejects(client.call('start', {}), {
+    code: 'RUNTIME_REFUSED',
+    message:
+      'The runtime cannot be started in its present state (start answered 6). The runtime says: Cannot start a runtime that is running.',
+    remedy: 'Its agent stops it and starts another process.',
+  });
 });
 
 for (const [code, says, needsPerson] of [
@@ -250,7 +290,7 @@ test('a port for users that somebody else has makes the runtime end, and says so
 test('an admin port on which another runtime answers: its refusal of the password is what is said', async () => {
   const databaseUrl = await postgres.createDatabase();
   const adminPort = await findFreePort();
-  const first = await lives.start({ databaseUrl, platform: { adminPort }, leadership: leaderships().one() });
+  const first = await lives.start({ databaseUrl, platform: { adminPort }, duties: ownDuties() });
   await first.untilHealthy();
   const second = await lives.start({ databaseUrl, platform: { adminPort } });
   const exit = await second.instance.exited;
@@ -260,7 +300,7 @@ test('an admin port on which another runtime answers: its refusal of the passwor
 
 test('health is what the runtime says, not that it answers', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  const life = await lives.start({ databaseUrl, duties: ownDuties() });
   await life.untilHealthy();
   const { behave } = life.installation;
   await behave({ health: 'healthy' });
@@ -285,7 +325,7 @@ test('a sick application stays in service where the configuration says so, with 
   const life = await lives.start({
     databaseUrl,
     platform: { sick: 'warn' },
-    leadership: leaderships().one(),
+    duties: ownDuties(),
   });
   await life.untilHealthy();
   await life.installation.behave({ health: { sick: 'disk almost full' } });
@@ -299,7 +339,7 @@ test('a sick application stays in service where the configuration says so, with 
 
 test('a frozen runtime is found by its silence', async () => {
   const databaseUrl = await postgres.createDatabase();
-  const life = await lives.start({ databaseUrl, leadership: leaderships().one() });
+  const life = await lives.start({ databaseUrl, duties: ownDuties() });
   await life.untilHealthy();
   process.kill(-(life.instance.pid ?? 0), 'SIGSTOP');
   const result = await life.check(300);
@@ -311,7 +351,7 @@ test('a runtime that obeys neither shutdown nor SIGTERM is killed at the limit',
   const life = await lives.start({
     databaseUrl,
     behaviour: { staysAlive: true },
-    leadership: leaderships().one(),
+    duties: ownDuties(),
   });
   await life.untilHealthy();
   const startMs = performance.now();
@@ -322,13 +362,13 @@ test('a runtime that obeys neither shutdown nor SIGTERM is killed at the limit',
 
 test('a leader that runs scheduled events is ended when it may not be the leader any more, another one is not', async () => {
   const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
-  const leaders = leaderships();
-  const [one, other] = [leaders.one(), leaders.one()];
-  const start = async (leadership: typeof one, scheduledEvents: 'designated' | 'post') =>
+  const duties = dutiesOfCluster();
+  const [one, other] = [duties(), duties()];
+  const start = async (own: TestDuties, scheduledEvents: 'designated' | 'post') =>
     lives.start({
       databaseUrl: await postgres.createDatabase(),
       model,
-      leadership,
+      duties: own,
       platform: { scheduledEvents },
     });
   const designated = await start(one, 'designated');
@@ -343,12 +383,12 @@ test('a leader that runs scheduled events is ended when it may not be the leader
 
 test('P4: a leader that runs scheduled events dies without its agent when nobody proves its lease, another one does not', async () => {
   const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
-  const [one, other] = [leaderships().one(), leaderships().one()];
-  const start = async (leadership: typeof one, scheduledEvents: 'designated' | 'post') =>
+  const [one, other] = [ownDuties(), ownDuties()];
+  const start = async (own: TestDuties, scheduledEvents: 'designated' | 'post') =>
     lives.start({
       databaseUrl: await postgres.createDatabase(),
       model,
-      leadership,
+      duties: own,
       platform: { scheduledEvents },
     });
   const designated = await start(one, 'designated');

@@ -121,8 +121,8 @@ function planOf(
     jetty: options.jetty,
     mimeTypes: options.mimeTypes,
     subscribers: [...options.logging, ...(receiver ? [receiver.subscriber] : [])],
-    settings(isLeader) {
-      const { settings, hints } = settingsToSend({ ...options, application, isLeader });
+    settings(part) {
+      const { settings, hints } = settingsToSend({ ...options, ...part, application });
       for (const hint of hints.filter((one) => !told.has(one))) {
         told.add(hint);
         options.log.warn({}, hint);

@@ -106,6 +106,11 @@ test('who is the leader is decided by Holdfast, and only versions that know of i
   assert.deepEqual(problems({ [slave]: true }), [slave]);
   assert.equal(sent({ isLeader: true })[slave], false);
   assert.equal(sent({ isLeader: false })[slave], true);
+  assert.equal(
+    sent({ isLeader: false, changesDatabase: true })[slave],
+    false,
+    'a slave may not change the database',
+  );
   assert.equal(slave in sent({ application: application('6.10.0') }), false);
 });
 

@@ -102,6 +102,8 @@ function eventProblems(execution: unknown, way: ScheduledEvents | undefined): Se
 export interface StartFacts extends SharedFacts {
   readonly application: MendixApplication;
   readonly isLeader: boolean;
+  /** While it changes the structure of the database it is no slave, whoever the leader is. */
+  readonly changesDatabase?: boolean;
 }
 
 export interface SentSettings {
@@ -124,7 +126,7 @@ export function settingsToSend(facts: StartFacts): SentSettings {
     ...Object.fromEntries(Object.entries(settings).map(([key, value]) => [key, asSent(key, value)])),
     ...fileSettings(facts.files),
     ...(constants === undefined ? {} : { MicroflowConstants: constants }),
-    ...(version.isAtLeast(7) ? { [slaveKey]: !isLeader } : {}),
+    ...(version.isAtLeast(7) ? { [slaveKey]: !isLeader && facts.changesDatabase !== true } : {}),
     ...eventSettings(facts),
   };
   if (

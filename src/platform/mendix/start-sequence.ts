@@ -2,13 +2,13 @@
  * From a JVM that has just been started to an application that runs, in the documented order: wait for the admin port,
  * logging, mime types, the web server, the configuration, `start`.
  *
- * Where the database does not fit the model, exactly one instance changes it: the leader. The others ask again until it
- * fits; if the leader is lost meanwhile, one of them becomes it, and looks again before it changes anything.
+ * Where the database does not fit the model, one instance at a time may change it, and looks again before it does; the
+ * others ask until it fits. It need not be the leader: while an application is updated, that one may run the older model.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../support/errors.ts';
 import type { Log } from '../../support/log.ts';
-import type { Leadership, Tenure } from '../platform.ts';
+import type { Duties, Tenure } from '../platform.ts';
 import type { LogLevel } from './admin-actions.ts';
 import { type AdminClient, AdminUnreachable } from './admin-client.ts';
 import { AdminRefusal, startResult } from './admin-refusal.ts';
@@ -21,8 +21,14 @@ export interface StartPlan {
   readonly jetty: Readonly<Record<string, unknown>>;
   readonly mimeTypes: Readonly<Record<string, string>>;
   readonly subscribers: readonly LogSubscriber[];
-  /** What the instance is sent, as leader or not. */
-  settings(isLeader: boolean): Readonly<Record<string, unknown>>;
+  /** What the instance is sent, in the part that it has. */
+  settings(part: StartPart): Readonly<Record<string, unknown>>;
+}
+
+export interface StartPart {
+  readonly isLeader: boolean;
+  /** It is about to change the structure of the database, for which a runtime must not be a slave. */
+  readonly changesDatabase: boolean;
 }
 
 export interface LogSubscriber {
@@ -35,19 +41,19 @@ export interface LogSubscriber {
 
 export interface StartSituation {
   readonly client: AdminClient;
-  readonly leadership: Leadership | undefined;
+  readonly duties: Duties | undefined;
   readonly log: Log;
   /** Aborted when the process has ended or shall end. */
   readonly ended: AbortSignal;
   /** What it is at; `isBusy`: not to be cut short. */
   phase(words: string, isBusy?: boolean): void;
-  /** This instance is the leader now. */
-  leads(tenure: Tenure): void;
+  /** This instance has the duty now; undefined: no longer. */
+  holds(duty: keyof Duties, tenure: Tenure | undefined): void;
 }
 
 const askEveryMs = 250;
 const adminPortWithinMs = 60_000;
-const waitForLeaderMs = 500;
+const lookAgainMs = 500;
 
 /** Resolves when the application runs. Rejects with what a person should read. */
 export async function bringUp(plan: StartPlan, situation: StartSituation): Promise<void> {
@@ -102,46 +108,68 @@ async function configureLogging({ version, subscribers }: StartPlan, client: Adm
 }
 
 async function startApplication(plan: StartPlan, situation: StartSituation): Promise<void> {
-  const { client, leadership, phase, ended } = situation;
-  let leading = await claim(situation);
-  let isChanged = false;
-  await client.call('update_configuration', plan.settings(leading !== undefined));
-  for (;;) {
-    phase('starting: the application is being started');
-    const refusal = await client.call('start', {}, { signal: ended }).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    if (refusal === undefined) return;
-    if (!isAboutDatabase(refusal) || isChanged) throw refusal;
-    if (leading) {
-      await changeDatabase(refusal, leading, situation);
-      isChanged = true;
-      continue;
+  const { client, duties, phase, ended } = situation;
+  const isLeader = (await claim('leader', situation)) !== undefined;
+  await client.call('update_configuration', plan.settings({ isLeader, changesDatabase: false }));
+  phase('starting: the application is being started');
+  let refusal = await refusalOfStart(situation);
+  while (refusal) {
+    // Without a cluster around it nobody knows whether somebody else is changing it.
+    if (!duties) throw refusal;
+    const tenure = await claim('database', situation);
+    if (tenure) {
+      await inOwnTurn(tenure, { ...plan, isLeader }, situation);
+      await duties.database.release({ isKept: false });
+      situation.holds('database', undefined);
+      return;
     }
-    // Without a cluster around it nobody else could.
-    if (!leadership) throw refusal;
-    phase('waits: the database does not fit the model, and another instance is to change it', true);
-    await sleep(waitForLeaderMs, undefined, { signal: ended });
-    leading = await claim(situation);
-    if (leading) await client.call('update_configuration', plan.settings(true));
+    phase('waits: the database does not fit the model, and another instance is changing it', true);
+    await sleep(lookAgainMs, undefined, { signal: ended });
+    refusal = await refusalOfStart(situation);
   }
 }
 
-async function claim({ leadership, leads }: StartSituation): Promise<Tenure | undefined> {
-  const tenure = await leadership?.claim();
-  if (tenure) leads(tenure);
+/** Nobody else changes the database now. It may have been changed since it was found not to fit. */
+async function inOwnTurn(
+  tenure: Tenure,
+  plan: StartPlan & { readonly isLeader: boolean },
+  situation: StartSituation,
+): Promise<void> {
+  const { client } = situation;
+  const { isLeader } = plan;
+  const refusal = await refusalOfStart(situation);
+  if (!refusal) return;
+  await client.call('update_configuration', plan.settings({ isLeader, changesDatabase: true }));
+  await changeDatabase(refusal, tenure, situation);
+  await client.call('update_configuration', plan.settings({ isLeader, changesDatabase: false }));
+  situation.phase('starting: the application is being started');
+  const again = await refusalOfStart(situation);
+  if (again) throw again;
+}
+
+async function claim(duty: keyof Duties, { duties, holds }: StartSituation): Promise<Tenure | undefined> {
+  const tenure = await duties?.[duty].claim();
+  if (tenure) holds(duty, tenure);
   return tenure;
 }
 
-const isAboutDatabase = (error: unknown): error is AdminRefusal =>
-  error instanceof AdminRefusal &&
-  error.action === 'start' &&
-  (error.result === startResult.noDatabase || error.result === startResult.outOfSync);
+/** Undefined when it has started; rejects with every refusal that is not about the database. */
+async function refusalOfStart({ client, ended }: StartSituation): Promise<AdminRefusal | undefined> {
+  try {
+    await client.call('start', {}, { signal: ended });
+    return undefined;
+  } catch (error) {
+    const isAboutDatabase =
+      error instanceof AdminRefusal &&
+      (error.result === startResult.noDatabase || error.result === startResult.outOfSync);
+    if (isAboutDatabase) return error;
+    throw error;
+  }
+}
 
 async function changeDatabase(
   refusal: AdminRefusal,
-  leading: Tenure,
+  tenure: Tenure,
   { client, phase, log, ended }: StartSituation,
 ): Promise<void> {
   phase('changes the structure of the database to that of the model', true);
@@ -155,6 +183,6 @@ async function changeDatabase(
     { notice: true, ddlCommands: commands },
     `the database ${why}: changing it${commands.length > 0 ? ` with ${commands.length} commands` : ''}`,
   );
-  await client.call('execute_ddl_commands', undefined, { signal: AbortSignal.any([leading.over, ended]) });
+  await client.call('execute_ddl_commands', undefined, { signal: AbortSignal.any([tenure.over, ended]) });
   log.info({ notice: true }, 'the structure of the database is changed');
 }

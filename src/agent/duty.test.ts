@@ -4,7 +4,7 @@ import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { join, leave, type Membership } from '../members/membership.ts';
 import { silentLog } from '../support/log.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
-import { InstanceLeadership } from './leadership.ts';
+import { InstanceDuty } from './duty.ts';
 
 let postgres: TestPostgres;
 let arbiter: Arbiter;
@@ -14,7 +14,7 @@ before(async () => {
 after(() => postgres.stop());
 
 interface Candidate {
-  readonly leadership: InstanceLeadership;
+  readonly duty: InstanceDuty;
   readonly membership: Membership;
   mayAct: boolean;
 }
@@ -45,8 +45,15 @@ async function candidates(...names: string[]): Promise<Candidate[]> {
       const { membership } = result as { membership: Membership };
       const candidate = { membership, mayAct: true } as { mayAct: boolean; membership: Membership };
       const lease = { membership, remainingMs: () => (candidate.mayAct ? 1_000 : 0) };
-      const leadership = new InstanceLeadership({ query: arbiter.query, instance, lease, log: silentLog });
-      return Object.assign(candidate, { leadership });
+      const duty = new InstanceDuty({
+        query: arbiter.query,
+        name: 'leader',
+        words: 'leads',
+        instance,
+        lease,
+        log: silentLog,
+      });
+      return Object.assign(candidate, { duty });
     }),
   );
 }
@@ -54,60 +61,60 @@ async function candidates(...names: string[]): Promise<Candidate[]> {
 test('of several that ask at once one is the leader', async (t) => {
   const all = await candidates('a', 'b', 'c');
   t.after(() => arbiter.close());
-  const answers = await Promise.all(all.map(({ leadership }) => leadership.claim()));
+  const answers = await Promise.all(all.map(({ duty }) => duty.claim()));
   assert.equal(answers.filter((tenure) => tenure !== undefined).length, 1);
 });
 
 test('a leader that is started again stays the leader, one that cannot be started gives it back', async (t) => {
   const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
   t.after(() => arbiter.close());
-  const tenure = await one.leadership.claim();
-  await one.leadership.release({ isKept: true });
-  assert.equal(await other.leadership.claim(), undefined);
-  assert.equal(await one.leadership.claim(), tenure);
+  const tenure = await one.duty.claim();
+  await one.duty.release({ isKept: true });
+  assert.equal(await other.duty.claim(), undefined);
+  assert.equal(await one.duty.claim(), tenure);
   assert.equal(tenure?.over.aborted, false);
-  await one.leadership.release({ isKept: false });
+  await one.duty.release({ isKept: false });
   assert.equal(tenure?.over.aborted, true);
-  assert.ok(await other.leadership.claim());
+  assert.ok(await other.duty.claim());
 });
 
 test('who abstains does not become the leader, and ends being it when the process has ended', async (t) => {
   const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
   t.after(() => arbiter.close());
-  const tenure = await one.leadership.claim();
-  one.leadership.abstains = true;
+  const tenure = await one.duty.claim();
+  one.duty.abstains = true;
   assert.equal(tenure?.over.aborted, false);
-  await one.leadership.release({ isKept: true });
+  await one.duty.release({ isKept: true });
   assert.equal(tenure?.over.aborted, true);
-  assert.equal(await one.leadership.claim(), undefined);
-  assert.ok(await other.leadership.claim());
+  assert.equal(await one.duty.claim(), undefined);
+  assert.ok(await other.duty.claim());
 });
 
 test('P4: a leader whose lease ran out is told so, and is it again only by asking', async (t) => {
   const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
   t.after(() => arbiter.close());
-  const tenure = await one.leadership.claim();
-  one.leadership.expired();
+  const tenure = await one.duty.claim();
+  one.duty.expired();
   assert.equal(tenure?.over.aborted, true);
   one.mayAct = false;
-  assert.equal(await one.leadership.claim(), undefined);
+  assert.equal(await one.duty.claim(), undefined);
   await leave(arbiter.query, one.membership);
-  assert.ok(await other.leadership.claim());
+  assert.ok(await other.duty.claim());
 });
 
 test('after a failover a leader that the arbiter does not know any more is told, one that it knows stays it', async (t) => {
   const [one, other] = (await candidates('a', 'b')) as [Candidate, Candidate];
   t.after(() => arbiter.close());
-  const tenure = await one.leadership.claim();
-  one.leadership.renewed({ timeline: 1 });
-  one.leadership.renewed({ timeline: 2 });
+  const tenure = await one.duty.claim();
+  one.duty.renewed({ timeline: 1 });
+  one.duty.renewed({ timeline: 2 });
   // Its own answer comes after one that was asked later.
-  assert.equal(await other.leadership.claim(), undefined);
+  assert.equal(await other.duty.claim(), undefined);
   assert.equal(tenure?.over.aborted, false);
 
   await arbiter.query('delete from holdfast.lease');
-  assert.ok(await other.leadership.claim());
-  one.leadership.renewed({ timeline: 3 });
+  assert.ok(await other.duty.claim());
+  one.duty.renewed({ timeline: 3 });
   await new Promise<void>((done) => {
     if (tenure?.over.aborted) done();
     else tenure?.over.addEventListener('abort', () => done(), { once: true });
@@ -117,10 +124,10 @@ test('after a failover a leader that the arbiter does not know any more is told,
 test('whenever the lease is proved anew, the leader is told how long that is good for', async (t) => {
   const [one] = (await candidates('a')) as [Candidate];
   t.after(() => arbiter.close());
-  const tenure = await one.leadership.claim();
+  const tenure = await one.duty.claim();
   const proofs: number[] = [];
   tenure?.onProof((remainingMs) => proofs.push(remainingMs));
-  one.leadership.renewed({ timeline: 1 });
-  one.leadership.renewed({ timeline: 1 });
+  one.duty.renewed({ timeline: 1 });
+  one.duty.renewed({ timeline: 1 });
   assert.deepEqual(proofs, [1_000, 1_000]);
 });
