@@ -25,7 +25,7 @@ export interface StartPlan {
   settings(part: StartPart): Readonly<Record<string, unknown>>;
 }
 
-export interface StartPart {
+interface StartPart {
   readonly isLeader: boolean;
   /** It is about to change the structure of the database, for which a runtime must not be a slave. */
   readonly changesDatabase: boolean;
