@@ -42,6 +42,8 @@ export interface MendixClusterOptions {
   readonly say?: (text: string) => void;
   /** Beyond what every runtime of the demo does. */
   readonly behaviour?: Behaviour;
+  /** A database on another server than the application's, for the cluster. */
+  readonly arbiterUrl?: string;
   /** Changes to the configuration, from path to value. */
   readonly changes?: readonly (readonly [path: readonly string[], value: unknown])[];
 }
@@ -58,9 +60,12 @@ export async function startMendixCluster(options: MendixClusterOptions = {}): Pr
   try {
     const server = await startEmbeddedPostgres(join(folder, 'postgres'), { database: 'holdfast' });
     releases.push(() => server.stop());
-    const arbiter = openArbiter({ url: server.url });
+    const administration = openArbiter({ url: server.url });
+    releases.push(() => administration.close());
+    await administration.query('create database claims', [], { deadlineMs: 20_000 });
+    const arbiterUrl = options.arbiterUrl ?? server.url;
+    const arbiter = openArbiter({ url: arbiterUrl });
     releases.push(() => arbiter.close());
-    await arbiter.query('create database claims', [], { deadlineMs: 20_000 });
     const applicationUrl = server.url.replace(/[^/]*$/, 'claims');
     const application = openArbiter({ url: applicationUrl });
     releases.push(() => application.close());
@@ -71,7 +76,7 @@ export async function startMendixCluster(options: MendixClusterOptions = {}): Pr
     const imported = await writeConfigurationFromM2ee(folder, [m2ee]);
     for (const note of imported.notes) say(`init --m2ee: ${note}`);
     const port = await findFreePort();
-    await adjustForOneMachine(imported.path, server.url, port, changes);
+    await adjustForOneMachine(imported.path, arbiterUrl, port, changes);
     say('holdfast up: three runtimes, all of which find an empty database');
     const { child, messages } = await startUp(folder, imported.path, say);
     releases.push(() => ended(child));

@@ -83,7 +83,7 @@ export async function tellStory(cluster: MendixCluster, say: (text: string) => v
 }
 
 /** All that the runtimes wrote down of what they ran, judged. */
-async function journalOf({ application }: MendixCluster): Promise<Journal> {
+export async function journalOf({ application }: MendixCluster): Promise<Journal> {
   const [row] = await application.query<Journal>(
     `with spans as (
        select xasid, min(starttime) as first, max(endtime) as last from "system$scheduledeventinformation" group by xasid)
