@@ -213,7 +213,6 @@ export class MendixInstance implements RunningInstance {
    */
   #limitLife(): void {
     const { group } = this.#options;
-    if (this.#ended.signal.aborted) return;
     const leftMs = Math.min(...this.#needed.map((tenure) => tenure.remainingMs()));
     const isLimited = leftMs !== Number.POSITIVE_INFINITY;
     if (isLimited || this.#isLimited) group.allowFor(isLimited ? leftMs : unlimitedMs);

@@ -401,6 +401,25 @@ test('P4: a leader that runs scheduled events dies without its agent when nobody
   assert.equal((await posting.check()).ok, true);
 });
 
+test('a leader that is being stopped has its time for that, as long as its lease is proved', async () => {
+  const duties = ownDuties();
+  const life = await lives.start({
+    databaseUrl: await postgres.createDatabase(),
+    model: { ScheduledEvents: [{ Name: 'Shop.Nightly' }] },
+    behaviour: { staysAlive: true },
+    duties,
+    platform: { scheduledEvents: 'designated' },
+  });
+  await life.untilHealthy();
+  duties.prove(2_000);
+  const proving = setInterval(() => duties.prove(2_000), 200);
+  const startMs = performance.now();
+  const exit = await life.instance.stop({ killAfterMs: 4_000 });
+  clearInterval(proving);
+  assert.equal(exit.description, 'was killed by SIGKILL');
+  assert.ok(performance.now() - startMs >= 3_900);
+});
+
 test('an application that is not deployed, or whose runtime is not installed, is an error that names the place', async () => {
   const life = await lives.start({ databaseUrl: postgres.url, behaviour: { exitAtOnce: 1 } });
   await life.instance.exited;
