@@ -125,16 +125,18 @@ const others: Readonly<Record<string, Readonly<Record<number, Meaning>>>> = {
       'Give each entry of `app.mendix.logging` its own name.',
     ),
   },
-  execute_ddl_commands: {
-    1: lasting(
-      'The structure of the database could not be changed',
-      'See the runtime’s words and the state of the database before you start it again: part of the commands may have run.',
-    ),
-  },
+};
+
+/** Whatever the code is. */
+const ofAction: Readonly<Record<string, Meaning>> = {
+  execute_ddl_commands: lasting(
+    'The structure of the database could not be changed',
+    'See the runtime’s words and the state of the database before you start it again: part of the commands may have run.',
+  ),
 };
 
 function meaningOf({ action, result, feedback }: RefusalFacts): Meaning {
-  const found = others[action]?.[result] ?? generic[result];
+  const found = others[action]?.[result] ?? generic[result] ?? ofAction[action];
   if (!found)
     return passing(
       `The runtime refused ${action}`,

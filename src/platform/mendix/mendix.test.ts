@@ -185,6 +185,18 @@ for (const [startResult, says, remedy] of refusals) {
   });
 }
 
+test('a change of the database that fails is not repeated before somebody has looked', async () => {
+  const databaseUrl = await postgres.createDatabase();
+  const life = await lives.start({
+    databaseUrl,
+    behaviour: { ddl: ['this is no SQL'] },
+    duties: ownDuties(),
+  });
+  const exit = await life.instance.exited;
+  assert.match(exit.description, /could not be changed \(execute_ddl_commands answered 1\)\. .*syntax error/);
+  assert.match(exit.remedy ?? '', /part of the commands may have run/);
+});
+
 test('start result 4: the constant without a value is named', async () => {
   const databaseUrl = await postgres.createDatabase();
   const model = { Constants: [{ Name: 'Shop.ApiUrl' }] };
