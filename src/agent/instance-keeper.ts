@@ -13,6 +13,7 @@ import {
   type RestartRules,
 } from '../protocol/restart.ts';
 import type { Clock } from '../support/clock.ts';
+import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 
 export interface InstanceKeeperOptions {
@@ -166,7 +167,8 @@ export class InstanceKeeper {
     try {
       life = await this.#options.start((line) => this.#line(line));
     } catch (error) {
-      return `could not be started: ${(error as Error).message}`;
+      const remedy = error instanceof HoldfastError && error.remedy ? ` → ${error.remedy}` : '';
+      return `could not be started: ${(error as Error).message}${remedy}`;
     }
     if (this.#stop.signal.aborted) {
       await life.stop({ killAfterMs: this.#options.killAfterMs });

@@ -3,11 +3,12 @@ import { test } from 'node:test';
 import { systemClock } from '../database/clock.ts';
 import type { CheckResult, ExitReason, RunningInstance } from '../platform/index.ts';
 import { defaultRestartRules } from '../protocol/restart.ts';
+import { HoldfastError } from '../support/errors.ts';
 import { type Log, silentLog } from '../support/log.ts';
 import { InstanceKeeper } from './instance-keeper.ts';
 
 /** An instance that knows more of itself than a request could tell. */
-function bench(check: () => CheckResult) {
+function bench(check: () => CheckResult, startError?: Error) {
   const state = { lives: 0, killed: 0, said: [] as string[] };
   let end: (reason: ExitReason) => void = () => undefined;
   const say = (_fields: object, message: string): void => void state.said.push(message);
@@ -16,6 +17,7 @@ function bench(check: () => CheckResult) {
     instance: 'shop-1',
     async start(): Promise<RunningInstance> {
       state.lives++;
+      if (startError) throw startError;
       const { promise: exited, resolve } = Promise.withResolvers<ExitReason>();
       end = resolve;
       const stop = async () => {
@@ -117,5 +119,13 @@ test('an instance that changes a database, or says what is wrong with it, is not
   await until(() => keeper.report().reason === 'changes the database');
   await systemClock.sleep(300);
   assert.deepEqual([state.killed, state.lives], [0, 1]);
+  await stop();
+});
+
+test('an error at the start is shown with what to do', async () => {
+  const error = new HoldfastError('RUNTIME_MISSING', 'Nothing is there.', { remedy: 'Put it there.' });
+  const { keeper, state, until, stop } = bench(() => ({ ok: true, latencyMs: 1 }), error);
+  await until(() => state.lives > 1);
+  assert.match(keeper.report().reason ?? '', /^could not be started: Nothing is there\. → Put it there\.$/);
   await stop();
 });
