@@ -20,6 +20,7 @@ import type { Configuration } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
 import { type DrainOptions, drain, drainForMaintenance } from './drain.ts';
+import { InstanceDuty } from './duty.ts';
 import type { AgentFacts } from './environment.ts';
 import { type AgentEvents, startEvents } from './events.ts';
 import { passFence } from './fence-pass.ts';
@@ -28,6 +29,7 @@ import { openLoopback } from './loopback.ts';
 import { openHealthPage } from './page.ts';
 import { keepRecord } from './record.ts';
 import { verdictOf } from './state-of-agent.ts';
+import { succeedLeader } from './succession.ts';
 
 export interface AgentOptions {
   readonly arbiter: Arbiter;
@@ -67,7 +69,12 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   const agentSecret = randomBytes(24).toString('base64url');
   const cutDrain = new AbortController();
   const stopAsked = Promise.withResolvers<void>();
-  const intentions = { stopping: false, maintenance: [] as readonly string[], drained: false };
+  const intentions = {
+    stopping: false,
+    maintenance: [] as readonly string[],
+    drained: false,
+    restarting: false,
+  };
 
   const agent = processIdentity(process.pid);
   if (!agent) throw new Error('the agent cannot see its own process');
@@ -85,6 +92,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     port: options.port,
     environment: () =>
       options.environment({ agentUrl: loopback.url, agentSecret, probeSecret: options.probeSecret }),
+    duties: {
+      leader: { claim: () => leader.claim(), release: (how) => leader.release(how) },
+      database: { claim: () => database.claim(), release: (how) => database.release(how) },
+    },
     record,
     clock,
     log,
@@ -104,6 +115,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       healthPage: page.url,
       reason: verdict().reason,
       ...(configuration.fence ? { fence: true } : {}),
+      ...(leader.isHeld ? { leader: true } : {}),
     };
   };
   const page = await openHealthPage(health.listen, () => ({
@@ -138,14 +150,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
           events.resume();
         }
         events.renewed(result);
+        for (const duty of [leader, database]) duty.renewed(result);
       },
       expired: (why) => {
         events.expired(why);
+        for (const duty of [leader, database]) duty.expired();
         if (!intentions.stopping) log.warn({ notice: true, instance }, `${instance} has no lease: ${why}`);
       },
     },
   });
 
+  const duty = (name: string, words: string) =>
+    new InstanceDuty({ query: arbiter.query, name, words, instance, lease, log });
+  const leader = duty('leader', 'is the leader');
+  const database = duty('database', "looks after the application's database");
   const gate = new Gate({ instanceDied: () => keeper.ended() });
   const events: AgentEvents = startEvents({
     arbiter,
@@ -188,7 +206,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const end = new AbortController();
     const membership = lease.run();
     const ended = membership.then(() => 'ended' as const);
-    const background = drainForMaintenance(intentions, draining, end.signal);
+    const background = Promise.all([
+      drainForMaintenance(intentions, draining, end.signal),
+      succeedLeader({ ...draining, leader, keeper, intentions }, end.signal),
+    ]);
     let running: Promise<void> = Promise.resolve();
     try {
       const first = await Promise.race([

@@ -13,6 +13,7 @@ import {
   type RestartRules,
 } from '../protocol/restart.ts';
 import type { Clock } from '../support/clock.ts';
+import { HoldfastError } from '../support/errors.ts';
 import type { Log } from '../support/log.ts';
 
 export interface InstanceKeeperOptions {
@@ -59,6 +60,10 @@ export class InstanceKeeper {
   #healthySinceMs: number | undefined;
   #history: RestartHistory = noExits;
   #lastLines: string[] = [];
+  /** What somebody must do before a start can succeed. */
+  #remedy: string | undefined;
+  #askAgain: () => void = () => undefined;
+  #isRestarting = false;
 
   constructor(options: InstanceKeeperOptions) {
     this.#options = options;
@@ -81,8 +86,21 @@ export class InstanceKeeper {
 
   /** Ends the present process without ceremony; it is started again. */
   async kill(): Promise<void> {
+    this.#askAgain();
     this.#current?.kill();
     await this.ended();
+  }
+
+  /** Whether the instance does, or would do, what only the leader does. */
+  get leaderWork(): RunningInstance['leaderWork'] {
+    return this.#current?.leaderWork;
+  }
+
+  /** Ends the present process in order; the next one is started at once, which is no crash. */
+  async restart(): Promise<void> {
+    this.#askAgain();
+    this.#isRestarting = this.#current !== undefined;
+    await this.#current?.stop({ killAfterMs: this.#options.killAfterMs });
   }
 
   /** Runs until `stop`; each turn is one life of the instance. */
@@ -91,6 +109,14 @@ export class InstanceKeeper {
     while (!this.#stop.signal.aborted) {
       const exit = await this.#oneLife();
       if (this.#stop.signal.aborted) return;
+      if (this.#isRestarting) {
+        this.#isRestarting = false;
+        continue;
+      }
+      if (this.#remedy !== undefined) {
+        await this.#waitForPerson(exit, this.#remedy);
+        continue;
+      }
       const nowMs = clock.monotonicMs();
       const exited = {
         atMs: nowMs,
@@ -114,16 +140,35 @@ export class InstanceKeeper {
     await this.#current?.stop({ killAfterMs: this.#options.killAfterMs });
   }
 
+  /** The next start would end in the same way, so there is none until somebody asks for it. */
+  async #waitForPerson(exit: string, remedy: string): Promise<void> {
+    const { log, instance } = this.#options;
+    this.#set(unknownHealth, `${exit} → ${remedy}`);
+    log.error(
+      { notice: true, instance, exit, remedy },
+      `${instance} ${exit}. It is not started again before somebody acts: ${remedy} Then restart its agent.`,
+    );
+    const asked = new AbortController();
+    this.#askAgain = () => asked.abort();
+    const signal = AbortSignal.any([asked.signal, this.#stop.signal]);
+    await new Promise<void>((done) => {
+      if (signal.aborted) done();
+      else signal.addEventListener('abort', () => done(), { once: true });
+    });
+  }
+
   /** Starts the instance, watches it until it ends, and says in words how that was. */
   async #oneLife(): Promise<string> {
     const { clock, log, instance } = this.#options;
     this.#healthySinceMs = undefined;
     this.#lastLines = [];
+    this.#remedy = undefined;
     let life: RunningInstance;
     try {
       life = await this.#options.start((line) => this.#line(line));
     } catch (error) {
-      return `could not be started: ${(error as Error).message}`;
+      const remedy = error instanceof HoldfastError && error.remedy ? ` → ${error.remedy}` : '';
+      return `could not be started: ${(error as Error).message}${remedy}`;
     }
     if (this.#stop.signal.aborted) {
       await life.stop({ killAfterMs: this.#options.killAfterMs });
@@ -137,6 +182,7 @@ export class InstanceKeeper {
     const exit = await life.exited;
     ended.abort();
     this.#current = undefined;
+    this.#remedy = exit.remedy;
     this.#set({ verdict: 'unhealthy', streak: 0 }, exit.description);
     const why = await watching;
     return why ? `${why}; ${exit.description}` : exit.description;
@@ -155,12 +201,15 @@ export class InstanceKeeper {
     // What one look and the pause after it may take; more than that, and it was this agent that stood still.
     const lookMs = health.everyMs + health.timeoutMs + standstillMs;
     while (!ended.aborted) {
-      const result = await this.#options.check(life.address);
+      const result = await (life.check?.(health.timeoutMs) ?? this.#options.check(life.address));
       if (ended.aborted) return undefined;
       const nowMs = clock.monotonicMs();
       hasAnswered ||= result.ok;
       const tookMs = nowMs - lookedAtMs;
-      silentForMs = result.ok ? 0 : silentForMs + (tookMs > lookMs ? health.timeoutMs : tookMs);
+      silentForMs =
+        result.ok || result.restartHelps === false
+          ? 0
+          : silentForMs + (tookMs > lookMs ? health.timeoutMs : tookMs);
       lookedAtMs = nowMs;
       const before = this.#health.verdict;
       const starting = before === 'unknown' && !result.ok;

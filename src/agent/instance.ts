@@ -1,5 +1,5 @@
 /** The instance beside this agent, kept as the configuration says: where it listens, what it is given, how it is watched. */
-import { checkHealth, findFreePort, type Platform } from '../platform/index.ts';
+import { checkHealth, type Duties, findFreePort, type Platform } from '../platform/index.ts';
 import type { AppSettings } from '../settings/index.ts';
 import type { Clock } from '../support/clock.ts';
 import type { Log } from '../support/log.ts';
@@ -19,12 +19,13 @@ export function keepInstance(options: {
   /** The port that the configuration gives it; null: a free one, the same again if it can be had. */
   readonly port: number | null;
   readonly environment: () => Record<string, string>;
+  readonly duties: Duties;
   readonly record: RecordKeeper;
   readonly clock: Clock;
   readonly log: Log;
   readonly onChange: () => void;
 }): KeptInstance {
-  const { instance, app, platform, environment, record, clock, log, onChange } = options;
+  const { instance, app, platform, environment, duties, record, clock, log, onChange } = options;
   const { health } = app;
   const { path, timeoutMs, status, body } = health;
   const pattern = body === undefined ? undefined : new RegExp(body);
@@ -39,6 +40,7 @@ export function keepInstance(options: {
         address: { host: '127.0.0.1', port },
         environment: environment(),
         onOutput,
+        duties,
         beforeRun: (pid) => record.instanceStarted(pid, port),
       });
     },

@@ -9,6 +9,8 @@ export interface Intentions {
   readonly stopping: boolean;
   readonly maintenance: readonly string[];
   readonly drained: boolean;
+  /** It drains in order to be started again. */
+  readonly restarting?: boolean;
 }
 
 export interface AgentVerdict {
@@ -17,16 +19,22 @@ export interface AgentVerdict {
 }
 
 export function verdictOf(report: InstanceReport, intentions: Intentions): AgentVerdict {
-  const state = instanceState({ running: report.running, health: report.health, ...intentions });
+  const stopping = intentions.stopping || intentions.restarting === true;
+  const state = instanceState({ ...intentions, running: report.running, health: report.health, stopping });
   switch (state) {
     case 'up':
       return { state, reason: null };
     case 'maintenance':
       return { state, reason: intentions.maintenance.join('; ') };
     case 'draining':
-      return { state, reason: intentions.stopping ? 'is about to stop' : intentions.maintenance.join('; ') };
+      return { state, reason: leaving(intentions) };
     case 'starting':
     case 'down':
       return { state, reason: report.reason };
   }
+}
+
+function leaving({ stopping, restarting, maintenance }: Intentions): string {
+  if (maintenance.length > 0 && !stopping) return maintenance.join('; ');
+  return restarting && !stopping ? 'is about to be started again' : 'is about to stop';
 }

@@ -10,8 +10,8 @@ import { addressTowards } from '../database/route.ts';
 import { externalPlatform, type Platform, processPlatform } from '../platform/index.ts';
 import { type Configuration, loadConfiguration, nearestName, resolveSecret } from '../settings/index.ts';
 import { HoldfastError } from '../support/errors.ts';
-import type { Log } from '../support/log.ts';
 import { type ConnectionOptions, findDatabase } from './connection.ts';
+import { type MendixPlatformFacts, mendixPlatformFor } from './mendix-platform.ts';
 import { version } from './output.ts';
 import { ownFolder, partLog, waitForConfiguration } from './part.ts';
 import { publishConfiguration } from './publish.ts';
@@ -39,16 +39,18 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
     const inForce = await waitForConfiguration(arbiter, resolve(options.directory), log, stop.signal);
     if (!inForce) return;
     const { configuration } = inForce;
+    const stateFolder = await ownFolder(resolve(options.state));
+    const advertise = await advertised(configuration, options.advertise, url);
     const agent = await startAgent({
       arbiter,
       ...inForce,
       instance,
-      stateFolder: await ownFolder(resolve(options.state)),
+      stateFolder,
       host: hostname(),
       version: version(),
-      advertise: await advertised(configuration, options.advertise, url),
+      advertise,
       port: portFor(configuration, instance),
-      platform: await platformFor(configuration, instance, log),
+      platform: await platformFor({ configuration, instance, stateFolder, advertise, log }),
       environment: await environmentFor(configuration, instance, url),
       alarmSecret:
         configuration.alarm?.secret && (await resolveSecret(configuration.alarm.secret, 'alarm.secret')),
@@ -64,7 +66,8 @@ export async function agentCommand(options: AgentCommandOptions): Promise<void> 
   }
 }
 
-async function platformFor(configuration: Configuration, instance: string, log: Log): Promise<Platform> {
+async function platformFor(facts: Omit<MendixPlatformFacts, 'mendix'>): Promise<Platform> {
+  const { configuration, instance, log } = facts;
   const { app } = configuration;
   const settings = app.instances.find(({ name }) => name === instance);
   if (!settings) {
@@ -78,9 +81,8 @@ async function platformFor(configuration: Configuration, instance: string, log: 
   if (app.platform === 'process' && app.command) {
     return processPlatform({ command: app.command, directory: app.workingDirectory, log });
   }
-  throw new HoldfastError('COMMAND_FAILED', `The platform "${app.platform}" is not part of this version.`, {
-    remedy: 'Use `platform: process` or `platform: external`.',
-  });
+  if (app.mendix) return mendixPlatformFor({ ...facts, mendix: app.mendix });
+  throw new Error(`nothing can be started for the platform ${app.platform}`);
 }
 
 /** An external instance is where its URL says; any other on this host, at the address that its peers can reach. */

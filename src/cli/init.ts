@@ -1,8 +1,18 @@
-import { relative, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
 import { writeInitialConfiguration } from '../settings/index.ts';
+import { importM2ee } from './init-m2ee.ts';
 import { printJson, styled } from './output.ts';
 
-export async function initCommand(folder: string, options: { json?: boolean }): Promise<void> {
+interface InitOptions {
+  readonly json?: boolean;
+  readonly m2ee?: readonly string[];
+}
+
+export async function initCommand(folder: string, options: InitOptions): Promise<void> {
+  const own = join(resolve(folder), 'm2ee.yaml');
+  const m2ee = options.m2ee ?? (existsSync(own) ? [own] : []);
+  if (m2ee.length > 0) return importM2ee(folder, m2ee, options);
   const written = await writeInitialConfiguration(resolve(folder));
   if (options.json) {
     printJson({ path: written.path, findings: written.findings });

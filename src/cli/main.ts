@@ -8,6 +8,7 @@ import { registerDoctorCommand } from './doctor.ts';
 import { registerEventCommands } from './events-registration.ts';
 import { initCommand } from './init.ts';
 import { failWith, version } from './output.ts';
+import { registerRuntimeCommands } from './runtime.ts';
 import { sessionsListCommand, sessionsRevokeCommand } from './sessions.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
@@ -48,7 +49,18 @@ program
   .command('init')
   .description('write a commented holdfast.yaml for the application in this folder')
   .argument('[folder]', 'the folder of the application', '.')
+  .option(
+    '--m2ee <files...>',
+    'make it from these m2ee.yaml files of a Mendix runtime, in the order in which m2ee reads them',
+  )
   .addOption(jsonOption())
+  .addHelpText(
+    'after',
+    `
+With --m2ee the files are merged as m2ee-tools merges them, the section \`mxruntime\` becomes \`app.settings\`, secrets
+become files in ./secrets, and everything that is not taken over, or that the files do in silence, is said. Where the
+folder has an m2ee.yaml, that is what \`init\` does.`,
+  )
   .action(initCommand);
 
 program
@@ -115,6 +127,8 @@ program
 
 registerEventCommands(program, () => [configOption(), databaseOption(), jsonOption()]);
 registerDoctorCommand(program, () => [configOption(), databaseOption(), jsonOption()]);
+
+registerRuntimeCommands(program, () => [configOption(), jsonOption()]);
 
 const sessions = program.command('sessions').description("users' sessions");
 sessions

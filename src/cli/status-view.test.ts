@@ -237,3 +237,12 @@ test('a table aligns its columns, colours or not', () => {
     'a     1\n\x1b[32mlong\x1b[39m  2',
   );
 });
+
+test('status shows which instance is the leader, while it lives', () => {
+  const leader = { ...member, facts: { ...member.facts, leader: true } };
+  const status = statusJson({ ...input, view: { ...input.view, members: [leader] } });
+  assert.equal(status.instances[0]?.leader, true);
+  assert.match(statusText(status), /shop-1 .* leader\n/);
+  const lost = statusJson({ ...input, view: { ...input.view, members: [{ ...leader, state: 'lost' }] } });
+  assert.equal(lost.instances[0]?.leader, undefined);
+});

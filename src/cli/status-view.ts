@@ -60,6 +60,7 @@ export function statusJson(input: StatusInput) {
         revision: facts?.revision ?? null,
         sessions: input.sessions[name] ?? 0,
         healthPage: living ? (facts?.healthPage ?? null) : null,
+        ...(living && facts?.leader ? { leader: true } : {}),
       };
     }),
     takeoverWorstCaseMs: takeoverWorstCaseMs(input.lease, input.queryDeadlineMs),
@@ -95,7 +96,7 @@ export function statusText(status: Status): string {
     one.leaseRemainingMs > 0 ? `${(one.leaseRemainingMs / 1000).toFixed(1)} s` : '–',
     String(one.revision ?? '–'),
     String(one.sessions),
-    one.reason ?? '',
+    one.reason ?? (one.leader ? 'leader' : ''),
   ]);
   const head = [
     '  instance',

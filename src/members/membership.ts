@@ -22,6 +22,8 @@ export interface MemberFacts {
   readonly version?: string;
   /** Whether it must be fenced, should it be lost, before its events are run elsewhere. Left out: no. */
   readonly fence?: boolean;
+  /** Whether it is the one that does what only one instance may do. Left out: no. */
+  readonly leader?: boolean;
 }
 
 /** A grant: who it is for, and the token that proves it. */

@@ -21,7 +21,12 @@ export interface HealthCheck {
 
 export type CheckResult =
   | { readonly ok: true; readonly latencyMs: number }
-  | { readonly ok: false; readonly reason: string };
+  | {
+      readonly ok: false;
+      readonly reason: string;
+      /** False: no reason to start it again, however long it lasts. It changes a database, or says what is wrong. */
+      readonly restartHelps?: false;
+    };
 
 /** What is read of a body: enough to quote it, or enough to look for something in it. */
 const quotedBytes = 1_024;

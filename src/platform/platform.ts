@@ -1,3 +1,5 @@
+import type { CheckResult } from './health-check.ts';
+
 /**
  * What is behind an agent, seen from the agent: something that can be started at an address, that ends sometime
  * with a reason, and that can be stopped. The `process` platform is a command, `external` a URL that somebody
@@ -27,6 +29,33 @@ export interface StartSpec {
    * then no instance that nobody has a record of. Not called by platforms without a process.
    */
   beforeRun?(pid: number): Promise<void>;
+  /** For platforms in which there is work that only one instance may do. */
+  readonly duties?: Duties;
+}
+
+/** What one instance of the cluster at a time may do. */
+export interface Duties {
+  /** Being the leader, for as long as it runs. */
+  readonly leader: Duty;
+  /** Changing the application's database, for as long as that takes. */
+  readonly database: Duty;
+}
+
+export interface Duty {
+  /** Asks for it. Undefined: another one has it, or nobody knows. */
+  claim(): Promise<Tenure | undefined>;
+  /** The work has ended. `isKept`: the instance is started again at once, and is to have the duty again. */
+  release(options: { readonly isKept: boolean }): Promise<void>;
+}
+
+/** The work must have ended when this has. */
+export interface Tenure {
+  /** Aborted when it may be over. An agent that is frozen aborts nothing: see `remainingMs`. */
+  readonly over: AbortSignal;
+  /** For how long it is proved from now. */
+  remainingMs(): number;
+  /** Called whenever it is proved anew, with the time that is left. */
+  onProof(listener: (remainingMs: number) => void): void;
 }
 
 export interface OutputLine {
@@ -48,6 +77,13 @@ export interface RunningInstance {
   stop(options: { killAfterMs: number }): Promise<ExitReason>;
   /** Kills at once, without a word and without waiting. */
   kill(): void;
+  /** One look at its health, where the platform has a better one than a request to the configured path. */
+  check?(timeoutMs: number): Promise<CheckResult>;
+  /**
+   * Work that only the leader does: this instance does it, or would if it were started again as the leader. Left out:
+   * there is none, or the instance does not serve yet.
+   */
+  readonly leaderWork?: 'does' | 'would' | undefined;
 }
 
 export interface ExitReason {
@@ -55,4 +91,6 @@ export interface ExitReason {
   readonly signal: string | null;
   /** Completes a sentence that begins with `the instance`: `exited with code 1`. */
   readonly description: string;
+  /** Set where the next start would end in the same way: what somebody must do first. */
+  readonly remedy?: string;
 }

@@ -1,5 +1,6 @@
 /** The section `app`: what is run, how many of it, how it is watched and how it is stopped. */
 import { z } from 'zod';
+import { mendixSchema } from './mendix-schema.ts';
 import {
   commandLine,
   duration,
@@ -169,7 +170,10 @@ const app = z.strictObject({
   settings: z
     .record(z.string(), z.unknown())
     .default({})
-    .describe('Settings of the application itself, for platforms that have them.'),
+    .describe(
+      'Settings of the application itself, for platforms that have them: with `mendix` the custom runtime settings. A secret is a reference: `{file: PATH}` or `{env: NAME}`.',
+    ),
+  mendix: mendixSchema.optional(),
 });
 
 type App = z.output<typeof app>;
@@ -180,6 +184,12 @@ export const appSchema = app.superRefine((value, context) => {
   const external = value.platform === 'external';
   if (value.platform === 'process' && value.command === undefined) {
     problem(['command'], 'expected the command that starts an instance, as `platform` is process');
+  }
+  if (value.platform === 'mendix' && value.mendix === undefined) {
+    problem(['mendix'], 'expected at least {appBase: FOLDER}, as `platform` is mendix');
+  }
+  if (value.platform !== 'mendix' && value.mendix !== undefined) {
+    problem(['mendix'], 'this section belongs to `platform: mendix`');
   }
   if (external && value.command !== undefined) {
     problem(['command'], 'there is nothing to start with `platform: external`: leave out the command');

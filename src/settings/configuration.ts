@@ -12,6 +12,8 @@ import type {
   RouteOptions,
   StickyOptions,
 } from '../balancer/engine.ts';
+import type { MendixPlatformOptions } from '../platform/mendix/mendix.ts';
+import type { ScheduledEvents } from '../platform/mendix/runtime-settings.ts';
 import type { CalendarSettings } from '../protocol/calendar/schedule.ts';
 import type { RestartRules } from '../protocol/restart.ts';
 import type { Address, SecretReference } from './values.ts';
@@ -60,7 +62,28 @@ export interface AppSettings {
   readonly stop: StopSettings;
   readonly restart: RestartRules;
   readonly environment: Readonly<Record<string, string | SecretReference>>;
+  /** Of the application itself; a secret among them is a reference. */
   readonly settings: Readonly<Record<string, unknown>>;
+  /** Only, and always, for the platform `mendix`. */
+  readonly mendix: MendixSettings | undefined;
+}
+
+export interface MendixSettings {
+  /** Absolute; may contain `{instance}`. */
+  readonly appBase: string;
+  /** Absolute. */
+  readonly runtimes: readonly string[];
+  readonly java: readonly string[];
+  readonly javaOptions: readonly string[];
+  readonly keepEnvironment: boolean | readonly string[];
+  readonly adminPort: number | undefined;
+  readonly adminPassword: SecretReference | undefined;
+  readonly listen: string | undefined;
+  readonly jetty: Readonly<Record<string, unknown>>;
+  readonly mimeTypes: Readonly<Record<string, string>>;
+  readonly logging: MendixPlatformOptions['logging'];
+  readonly sick: 'eject' | 'warn';
+  readonly scheduledEvents: ScheduledEvents | undefined;
 }
 
 export interface InstanceSettings {

@@ -20,6 +20,7 @@ export type {
   InstanceSettings,
   LeaseSettings,
   LedgerSettings,
+  MendixSettings,
   SessionSettings,
   StopSettings,
   TimeOfDay,
@@ -32,6 +33,7 @@ export {
   type JsonValue,
 } from './document.ts';
 export { type InitialConfiguration, writeInitialConfiguration } from './init.ts';
+export { type ImportedConfiguration, writeConfigurationFromM2ee } from './init-m2ee.ts';
 export { type Findings, inspectFolder } from './inspect.ts';
 export {
   configurationFileName,

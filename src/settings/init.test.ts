@@ -113,13 +113,6 @@ const kinds: readonly Kind[] = [
     command: 'java -jar app.jar',
   },
   {
-    what: 'a Mendix runtime',
-    files: { 'm2ee.yaml': 'm2ee:\n  app_name: Claims\n  app_base: /srv/mendix\n' },
-    application: /Mendix runtime/,
-    cluster: 'claims',
-    command: undefined,
-  },
-  {
     what: 'a Laravel application, although it has a package.json',
     files: {
       'composer.json': '{"name": "acme/blog"}',
@@ -182,7 +175,7 @@ for (const { what, files, application, cluster, command, healthPath = '/', says 
     const { configuration } = await loadConfiguration(written.path);
     assert.equal(configuration.cluster, cluster);
     assert.equal(configuration.app.command, command);
-    assert.equal(configuration.app.platform, command === undefined ? 'mendix' : 'process');
+    assert.equal(configuration.app.platform, 'process');
     assert.equal(configuration.app.health.path, healthPath);
     assert.match(written.text.replaceAll(/\n\s*#\s*/g, ' '), says);
     assert.match(written.text, /^# yaml-language-server: \$schema=\.\S*schema\/holdfast\.json\n/);

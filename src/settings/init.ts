@@ -16,11 +16,17 @@ export interface InitialConfiguration {
 
 /** Throws CONFIGURATION_EXISTS where there is one; nothing is ever overwritten. */
 export async function writeInitialConfiguration(directory: string): Promise<InitialConfiguration> {
-  const path = join(resolve(directory), configurationFileName);
   const findings = await inspectFolder(directory);
   const text = initialConfiguration(findings, await schemaReference(resolve(directory)));
+  return { path: await writeNewConfiguration(directory, text), text, findings };
+}
+
+/** The path of the new file. */
+export async function writeNewConfiguration(directory: string, text: string): Promise<string> {
+  const path = join(resolve(directory), configurationFileName);
   try {
     await writeFile(path, text, { flag: 'wx' });
+    return path;
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) {
       throw new HoldfastError('USAGE', `${path} cannot be written: ${String(error)}`, { cause: error });
@@ -29,7 +35,6 @@ export async function writeInitialConfiguration(directory: string): Promise<Init
       remedy: 'Edit it, or move it away first.',
     });
   }
-  return { path, text, findings };
 }
 
 function initialConfiguration(findings: Findings, schema: string): string {

@@ -11,7 +11,7 @@ import { recognizers } from './recognizers.ts';
 export interface Recognized {
   /** In words: `a Node.js application (fastify)`. */
   readonly application: string;
-  readonly platform: 'process' | 'mendix';
+  readonly platform: 'process';
   readonly command: string | undefined;
   readonly healthPath: string | undefined;
   /** What was seen, and what follows from it. */
@@ -75,7 +75,7 @@ async function namesIn(root: string): Promise<string[]> {
   }
 }
 
-function clusterName(...candidates: (string | undefined)[]): string {
+export function clusterName(...candidates: (string | undefined)[]): string {
   for (const candidate of candidates) {
     const name = (candidate ?? '')
       .toLowerCase()

@@ -66,6 +66,7 @@ test('a file with only what is required gets defaults for everything else', () =
       },
       environment: {},
       settings: {},
+      mendix: undefined,
     },
     sessions: { idleMs: 1_800_000, absoluteMs: 604_800_000, away: 'readonly', encryptionKey: undefined },
     files: undefined,

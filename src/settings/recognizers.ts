@@ -5,20 +5,6 @@ type Recognizer = (folder: Folder) => Promise<Recognized | undefined>;
 
 const portAdvice = (how: string) => `It must listen on the port in the variable PORT: ${how}`;
 
-const mendix: Recognizer = async ({ names, read }) => {
-  if (!names.includes('m2ee.yaml')) return undefined;
-  const name = /^\s+app_name:\s*['"]?([^'"\n#]+)/m.exec((await read('m2ee.yaml')) ?? '')?.[1]?.trim();
-  return {
-    application: 'a Mendix runtime',
-    platform: 'mendix',
-    command: undefined,
-    healthPath: undefined,
-    evidence: ['m2ee.yaml is here: a Mendix runtime.'],
-    advice: ['Settings that must be the same on every instance belong under `settings`.'],
-    name,
-  };
-};
-
 const procfile: Recognizer = async ({ read }) => {
   const command = /^web:[ \t]*(\S.*)$/m.exec((await read('Procfile')) ?? '')?.[1]?.trim();
   if (!command) return undefined;
@@ -226,7 +212,6 @@ function valueOfJson(text: string): unknown {
 }
 
 export const recognizers: readonly Recognizer[] = [
-  mendix,
   procfile,
   dotnet,
   maven,

@@ -1,5 +1,6 @@
 /** From the form in which people write to the form in which the code reads. Pure: the folder of the file is given. */
 import { resolve as resolvePath } from 'node:path';
+import { withoutUndefined } from '../support/without-undefined.ts';
 import type {
   AlarmSettings,
   AppSettings,
@@ -13,6 +14,7 @@ import type {
   EventSettings,
   FenceSettings,
   FileSettings,
+  MendixSettings,
 } from './configuration.ts';
 import { monthNames, weekdayNames } from './events-schema.ts';
 import { momentOf } from './moments.ts';
@@ -99,6 +101,24 @@ function appOf({ cluster, app }: ParsedInput, directory: string): AppSettings {
       ]),
     ),
     settings: app.settings,
+    mendix: app.mendix && mendixOf(app.mendix, directory),
+  };
+}
+
+function mendixOf(
+  { java, appBase, runtimes, ...others }: NonNullable<ParsedInput['app']['mendix']>,
+  directory: string,
+): MendixSettings {
+  return {
+    adminPort: undefined,
+    adminPassword: undefined,
+    listen: undefined,
+    scheduledEvents: undefined,
+    ...others,
+    logging: others.logging.map(withoutUndefined),
+    appBase: resolvePath(directory, appBase),
+    runtimes: runtimes.map((folder) => resolvePath(directory, folder)),
+    java: typeof java === 'string' ? [java] : java,
   };
 }
 

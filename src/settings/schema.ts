@@ -4,6 +4,7 @@
  * Configuration that the code works with.
  */
 import { z } from 'zod';
+import { settingProblems } from '../platform/mendix/runtime-settings.ts';
 import { formatDuration } from '../support/duration.ts';
 import { appSchema } from './app-schema.ts';
 import { balancerSchema, weightProblems } from './balancer-schema.ts';
@@ -136,6 +137,8 @@ export const configurationSchema = z
       const message = `"${on.prefer}" is no instance of this cluster (${known.join(', ')})`;
       context.addIssue({ code: 'custom', path: ['events', event, 'on', 'prefer'], message });
     }
+    for (const { key, message } of mendixProblems(value))
+      context.addIssue({ code: 'custom', path: ['app', 'settings', key], message });
     for (const { path, message } of weightProblems(value.balancer.weights, known))
       context.addIssue({ code: 'custom', path: ['balancer', ...path], message });
     const message = value.fence && 'role' in value.fence ? roleProblem(value.fence.role, known) : undefined;
@@ -149,4 +152,16 @@ export function instanceNames(cluster: string, instances: ParsedInput['app']['in
   if (typeof instances === 'number')
     return Array.from({ length: instances }, (_, index) => `${cluster}-${index + 1}`);
   return instances.map((one) => (typeof one === 'string' ? one : one.name));
+}
+
+/** Settings of the application that contradict what high availability needs. */
+function mendixProblems({ cluster, app, files }: Pick<ParsedInput, 'cluster' | 'app' | 'files'>) {
+  if (app.platform !== 'mendix') return [];
+  return settingProblems({
+    settings: app.settings,
+    appUrl: app.url,
+    filesKind: files === undefined ? undefined : 'directory' in files ? 'directory' : 's3',
+    instances: instanceNames(cluster, app.instances).length,
+    scheduledEvents: app.mendix?.scheduledEvents,
+  });
 }

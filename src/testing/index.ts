@@ -1,6 +1,6 @@
 /**
- * `holdfast/testing`: the test kit. A throwaway PostgreSQL, the conformance suites of engines and session stores, the
- * checker of ledgers, and the simulation (which needs @electric-sql/pglite).
+ * `holdfast/testing`: the test kit. A throwaway PostgreSQL, the conformance suites of engines and session stores, a
+ * stand-in for a Mendix runtime, the checker of ledgers, and the simulation (which needs @electric-sql/pglite).
  */
 export { balancerConformance } from './balancer-suite.ts';
 export {
@@ -12,6 +12,7 @@ export {
   type LedgerRun,
   type LedgerVerdict,
 } from './ledger-checker.ts';
+export { installStandIn, type StandInInstallation } from './mendix-runtime/install.ts';
 export { startTestPostgres, type TestPostgres } from './postgres.ts';
 export {
   type CheckedStore,
