@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
+import { plainFacts } from '../members/member-facts.fixture.ts';
 import { join, leave, type Membership } from '../members/membership.ts';
 import { silentLog } from '../support/log.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
@@ -31,15 +32,7 @@ async function candidates(...names: string[]): Promise<Candidate[]> {
         watched: null,
         ttlMs: 60_000,
         state: 'up',
-        facts: {
-          host: 'h',
-          agentPid: 1,
-          address: null,
-          pid: null,
-          revision: 1,
-          healthPage: '',
-          reason: null,
-        },
+        facts: plainFacts,
       });
       assert.equal(result.outcome, 'joined');
       const { membership } = result as { membership: Membership };

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { HoldfastError } from '../support/errors.ts';
+import { escapedHtml } from '../support/html.ts';
 
 /**
  * What is said to a client whose request gets no answer from the application: to a person as a page, to a program as
@@ -127,9 +128,11 @@ function problem({ status, title, text, retryAfterS, requestId }: PageFacts): st
 function html(facts: PageFacts, own: PageFiles): string {
   const template = (facts.maintenance && own.maintenance) || own[facts.status];
   if (template !== undefined) return filled(template, facts);
-  const title = escaped(facts.title);
-  const sentences = [facts.text, ...again(facts)].map((text) => `<p>${escaped(text)}</p>`).join('\n');
-  const request = facts.requestId ? `\n<small>Request <code>${escaped(facts.requestId)}</code></small>` : '';
+  const title = escapedHtml(facts.title);
+  const sentences = [facts.text, ...again(facts)].map((text) => `<p>${escapedHtml(text)}</p>`).join('\n');
+  const request = facts.requestId
+    ? `\n<small>Request <code>${escapedHtml(facts.requestId)}</code></small>`
+    : '';
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -168,18 +171,8 @@ code { font-family: ui-monospace, monospace }`;
 /** In one pass, so that what is filled in is never taken for a placeholder. */
 const filled = (template: string, { requestId, text }: PageFacts): string =>
   template.replace(/\{\{\s*(requestId|text)\s*\}\}/g, (_, name) =>
-    escaped(name === 'text' ? text : (requestId ?? '')),
+    escapedHtml(name === 'text' ? text : (requestId ?? '')),
   );
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-const escaped = (text: string): string => text.replace(/[&<>"']/g, (letter) => entities[letter] ?? letter);
 
 /** When to try again, in words; nothing where that is not known. */
 function again({ retryAfterS }: PageFacts): string[] {

@@ -5,18 +5,8 @@
 import type { Verdict } from '../doctor/check.ts';
 import { checkGroups } from '../doctor/check.ts';
 import type { Result } from '../doctor/examine.ts';
+import { escapedHtml } from '../support/html.ts';
 import { groupTitles, type Report } from './doctor-view.ts';
-
-const entities: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&#39;',
-};
-
-const escaped = (text: string): string =>
-  text.replace(/[&<>"']/g, (character) => entities[character] ?? character);
 
 const classes: Readonly<Record<Verdict, string>> = {
   green: 'green',
@@ -39,18 +29,18 @@ li.green, article.green { border-left-color: var(--green); } li.yellow, article.
 li.red, article.red { border-left-color: var(--red); } li.unseen, article.unseen { border-left-color: var(--soft); }`;
 
 function article({ id, verdict, claim, evidence, remedy }: Result): string {
-  return `<article class="${classes[verdict]}" id="${escaped(id)}"><h3>${escaped(claim)} <code>${escaped(id)}</code> <span class="soft">${verdict}</span></h3>
-<ul>${evidence.map((sentence) => `<li>${escaped(sentence)}</li>`).join('')}</ul>
-${remedy === undefined ? '' : `<p><b>To do.</b> ${escaped(remedy)}</p>`}</article>`;
+  return `<article class="${classes[verdict]}" id="${escapedHtml(id)}"><h3>${escapedHtml(claim)} <code>${escapedHtml(id)}</code> <span class="soft">${verdict}</span></h3>
+<ul>${evidence.map((sentence) => `<li>${escapedHtml(sentence)}</li>`).join('')}</ul>
+${remedy === undefined ? '' : `<p><b>To do.</b> ${escapedHtml(remedy)}</p>`}</article>`;
 }
 
 export function reportPage({ cluster, at, counts, checks }: Report): string {
-  const name = escaped(cluster ?? 'no cluster');
+  const name = escapedHtml(cluster ?? 'no cluster');
   const todo = checks
     .filter(({ verdict }) => verdict === 'red')
     .map(
       ({ id, claim }) =>
-        `<li><a href="#${escaped(id)}">${escaped(id)}</a> ${escaped(claim)}: <b>not so</b></li>`,
+        `<li><a href="#${escapedHtml(id)}">${escapedHtml(id)}</a> ${escapedHtml(claim)}: <b>not so</b></li>`,
     );
   const sections = checkGroups.flatMap((group) => {
     const own = checks.filter((check) => check.group === group);
@@ -64,8 +54,8 @@ export function reportPage({ cluster, at, counts, checks }: Report): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="content-security-policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${name}: examination of ${escaped(at)}</title><style>${style}</style></head>
-<body><h1>${name}</h1><p class="soft">Examined by holdfast doctor, ${escaped(at)}</p>
+<title>${name}: examination of ${escapedHtml(at)}</title><style>${style}</style></head>
+<body><h1>${name}</h1><p class="soft">Examined by holdfast doctor, ${escapedHtml(at)}</p>
 <ul class="counts">${counted.join('')}</ul>
 ${todo.length > 0 ? `<ul>${todo.join('')}</ul>` : ''}
 ${sections.join('\n')}

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { defineEvent, eventRow } from '../events/definition.ts';
 import { claim, defineEvents, finish, waiting } from '../events/ledger.ts';
+import { plainFacts } from '../members/member-facts.fixture.ts';
 import { join, type Membership } from '../members/membership.ts';
 import { parseConfiguration } from '../settings/index.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
@@ -40,7 +41,7 @@ before(async () => {
     watched: null,
     ttlMs: 600_000,
     state: 'up',
-    facts: { host: 'h', agentPid: 1, address: null, pid: null, revision: 1, healthPage: null, reason: null },
+    facts: plainFacts,
   });
   assert.equal(joined.outcome, 'joined');
   member = joined.membership;

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, beforeEach, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { acquireLease, releaseLease } from '../leases/named-lease.ts';
+import { plainFacts } from '../members/member-facts.fixture.ts';
 import { join, leave, type Membership } from '../members/membership.ts';
 import { parseConfiguration } from '../settings/index.ts';
 import { startTestPostgres, type TestPostgres } from '../testing/postgres.ts';
@@ -67,7 +68,7 @@ async function joined(instance: string): Promise<Membership> {
     watched: null,
     ttlMs: 600_000,
     state: 'up',
-    facts: { host: 'h', agentPid: 1, address: null, pid: null, revision: 1, healthPage: null, reason: null },
+    facts: plainFacts,
   });
   assert.equal(result.outcome, 'joined');
   return result.membership;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
 import { type Arbiter, openArbiter } from '../database/arbiter.ts';
 import { systemClock } from '../database/clock.ts';
+import { plainFacts } from '../members/member-facts.fixture.ts';
 import { join, leave, type Membership } from '../members/membership.ts';
 import type { EventSettings } from '../settings/index.ts';
 import { silentLog } from '../support/log.ts';
@@ -64,7 +65,7 @@ async function candidate(instance: string, answers: Answers = {}): Promise<Candi
     watched: null,
     ttlMs: 5_000,
     state: 'up',
-    facts: { host: 'h', agentPid: 1, address: null, pid: null, revision: 1, healthPage: null, reason: null },
+    facts: plainFacts,
   });
   assert.equal(joined.outcome, 'joined');
   const { membership: member } = joined as { membership: Membership };

@@ -7,6 +7,7 @@ import { silentLog } from '../support/log.ts';
 import { simulatedMachine } from '../testing/simulation/machine.ts';
 import { virtualTime } from '../testing/simulation/virtual-time.ts';
 import { LeaseKeeper } from './lease-keeper.ts';
+import { plainFacts } from './member-facts.fixture.ts';
 
 const lease = { ttlMs: 5_000, heartbeatMs: 1_000 };
 /** What the arithmetic leaves of 5 s: a hundredth for the clocks' rates, a second for stopping the work. */
@@ -70,15 +71,7 @@ function scene(
     lease,
     report: () => ({
       state: 'up',
-      facts: {
-        host: 'h',
-        agentPid: 1,
-        address: null,
-        pid: null,
-        revision: 1,
-        healthPage: null,
-        reason: null,
-      },
+      facts: plainFacts,
     }),
     on: {
       joined: () => events.push(`${Math.round(time.nowMs())} joined`),

@@ -68,21 +68,23 @@ export interface AppSettings {
   readonly mendix: MendixSettings | undefined;
 }
 
-export interface MendixSettings {
+export interface MendixSettings
+  extends Pick<
+    MendixPlatformOptions,
+    | 'runtimes'
+    | 'java'
+    | 'javaOptions'
+    | 'keepEnvironment'
+    | 'adminPort'
+    | 'jetty'
+    | 'mimeTypes'
+    | 'logging'
+    | 'sick'
+  > {
   /** Absolute; may contain `{instance}`. */
   readonly appBase: string;
-  /** Absolute. */
-  readonly runtimes: readonly string[];
-  readonly java: readonly string[];
-  readonly javaOptions: readonly string[];
-  readonly keepEnvironment: boolean | readonly string[];
-  readonly adminPort: number | undefined;
   readonly adminPassword: SecretReference | undefined;
   readonly listen: string | undefined;
-  readonly jetty: Readonly<Record<string, unknown>>;
-  readonly mimeTypes: Readonly<Record<string, string>>;
-  readonly logging: MendixPlatformOptions['logging'];
-  readonly sick: 'eject' | 'warn';
   readonly scheduledEvents: ScheduledEvents | undefined;
 }
 

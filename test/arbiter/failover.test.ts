@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Arbiter, openArbiter } from '../../src/database/arbiter.ts';
 import { migrate } from '../../src/database/migrate.ts';
+import { plainFacts } from '../../src/members/member-facts.fixture.ts';
 import { type HeartbeatResult, heartbeat, join, type Membership } from '../../src/members/membership.ts';
 import { tokenParts } from '../../src/protocol/token.ts';
 import {
@@ -43,15 +44,7 @@ describe('a failover to a streaming standby', { skip, timeout: 120_000 }, () => 
       watched: null,
       ttlMs,
       state: 'up',
-      facts: {
-        host: 'h',
-        agentPid: 1,
-        address: null,
-        pid: null,
-        revision: 1,
-        healthPage: null,
-        reason: null,
-      },
+      facts: plainFacts,
     });
     assert.equal(result.outcome, 'joined');
     return result as Extract<typeof result, { outcome: 'joined' }>;

@@ -372,39 +372,31 @@ test('a runtime that obeys neither shutdown nor SIGTERM is killed at the limit',
   assert.ok(performance.now() - startMs >= 900);
 });
 
+const startWithEvents = async (duties: TestDuties, scheduledEvents: 'designated' | 'post') =>
+  lives.start({
+    databaseUrl: await postgres.createDatabase(),
+    model: { ScheduledEvents: [{ Name: 'Shop.Nightly' }] },
+    duties,
+    platform: { scheduledEvents },
+  });
+
 test('a leader that runs scheduled events is ended when it may not be the leader any more, another one is not', async () => {
-  const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
   const duties = dutiesOfCluster();
   const [one, other] = [duties(), duties()];
-  const start = async (own: TestDuties, scheduledEvents: 'designated' | 'post') =>
-    lives.start({
-      databaseUrl: await postgres.createDatabase(),
-      model,
-      duties: own,
-      platform: { scheduledEvents },
-    });
-  const designated = await start(one, 'designated');
+  const designated = await startWithEvents(one, 'designated');
   await designated.untilHealthy();
   one.lose();
   assert.match((await designated.instance.exited).description, /it may not be the leader any more/);
-  const posting = await start(other, 'post');
+  const posting = await startWithEvents(other, 'post');
   await posting.untilHealthy();
   other.lose();
   assert.equal((await posting.check()).ok, true);
 });
 
 test('P4: a leader that runs scheduled events dies without its agent when nobody proves its lease, another one does not', async () => {
-  const model = { ScheduledEvents: [{ Name: 'Shop.Nightly' }] };
   const [one, other] = [ownDuties(), ownDuties()];
-  const start = async (own: TestDuties, scheduledEvents: 'designated' | 'post') =>
-    lives.start({
-      databaseUrl: await postgres.createDatabase(),
-      model,
-      duties: own,
-      platform: { scheduledEvents },
-    });
-  const designated = await start(one, 'designated');
-  const posting = await start(other, 'post');
+  const designated = await startWithEvents(one, 'designated');
+  const posting = await startWithEvents(other, 'post');
   await designated.untilHealthy();
   await posting.untilHealthy();
   one.prove(300);

@@ -19,6 +19,7 @@ import type { LogSubscriber, StartPlan } from './start-sequence.ts';
 
 export interface MendixPlatformOptions extends SharedFacts {
   readonly appBase: string;
+  /** Absolute: where runtimes are looked for. */
   readonly runtimes: readonly string[];
   /** The program and what comes before its options. */
   readonly java: readonly string[];
