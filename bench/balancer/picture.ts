@@ -128,7 +128,7 @@ const style = `
   .heading { font-size: 14px; font-weight: 600 }
   .title { font-weight: 600 }
   .note, .axis { fill: #59636e }
-  .axis { font-size: 11px }
+  .axis, .note { font-size: 11px }
   .grid { stroke: #d1d9e0; fill: none }
   .frame { stroke: #818b98; fill: none }
   .moment { stroke: #818b98; stroke-dasharray: 3 3; fill: none }
